@@ -370,7 +370,7 @@ def _notes(experiment: Experiment, table: Table) -> list[str]:
         held = ", ".join(domains.held_out_names)
         lines = [f"Accuracies on test sets of domains are those on the held-out classes alone: {held}."]
         for arm, (run, *_) in table.arms().items():
-            counted = domains.describe(run.pick, experiment.inputs.seed)
+            counted = domains.describe(run.pick)
             lines.append(f"- {arm} trains on {counted} (inputs/{experiment.planned[run.name].rows.ids}).")
         return lines
     lines = []

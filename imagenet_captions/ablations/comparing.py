@@ -1,14 +1,15 @@
 """Compare arms on the same test images: differences in accuracy and in effective robustness, and sentences about them.
 
-Accuracies: the interval is Bonett and Price's for paired proportions; means over seeds or shifts take the same formula.
-Effective robustness: the interval is a bootstrap's over test images, seeds and the baseline's fit, by the testbed's
-curves, or in miniature by the line through the micro's own supervised runs.
+Effective robustness is by the testbed's curves, or in miniature by the line through the micro's own supervised runs.
+With several seeds a difference is one for new seeds and new images (`over_seeds_and_images`). With one seed it is
+between two trained models: McNemar's test and Bonett and Price's interval for accuracies, else a bootstrap.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -20,19 +21,29 @@ import numpy.typing as npt
 from imagenet_captions.ablations.plan import Planned, Values
 from imagenet_captions.ablations.runs import Run, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
-from imagenet_captions.evaluation.intervals import DRAWS, Floats, middle, paired_interval
+from imagenet_captions.evaluation.intervals import (
+    DRAWS,
+    Estimate,
+    Floats,
+    Pairs,
+    holm,
+    image_variances,
+    mcnemar,
+    middle,
+    over_seeds_and_images,
+    paired_interval,
+)
 from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline
 from imagenet_captions.evaluation.robustness.measure import worst
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 
 BASELINE = "auto"
 EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
-POINTS, LOG_ODDS = "points", "log-odds"
+SIGNIFICANT = 0.05
 FEWEST = 3  # runs that the micro line is drawn through
 ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
-IN_LOG_ODDS = "what is kept of the log-odds under the shifts (their mean; there is no line to measure from)"
 MEAN = "the mean of"
-_COLUMNS = "factor first second kind quantity unit headline value low high images by_seed mark".split()
+_COLUMNS = "factor first second kind quantity unit headline value low high images by_seed p_value p_holm mark".split()
 _MARKS = {
     EXTRAPOLATED: "an arm is outside the accuracies of the baseline's models, where the curve is extrapolated",
     SPARSE: "the baseline has few models of an arm's accuracy",
@@ -94,28 +105,23 @@ class FactorResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one arm is above another, with the interval at 95 %; `by_seed` holds the difference of each seed."""
+    """How far one arm is above another in points, with the interval at 95 %; `by_seed` holds that of each seed."""
 
     value: float
     low: float
     high: float
     images: int
     by_seed: tuple[float, ...]
-
-    @property
-    def settled(self) -> bool:
-        """Whether the difference is significant: the interval excludes 0, and all seeds agree on the sign."""
-        same_way = all(value > 0 for value in self.by_seed) or all(value < 0 for value in self.by_seed)
-        return (self.low > 0 or self.high < 0) and same_way
+    p_value: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Difference):
     """One quantity of one comparison, a row of comparisons.csv.
 
-    `kind` is effective robustness or accuracy, `quantity` says on what, and `headline` marks the rows that a factor's
-    sentence is about. `mark` says `extrapolated` or `sparse` where the baseline has no models of an arm's accuracy, or
-    few.
+    `kind` is effective robustness or accuracy, `quantity` says on what, and `headline` marks the rows that get a
+    verdict: their `p_holm` is adjusted for their number in the report (`adjust`). `mark` says `extrapolated` or
+    `sparse` where the baseline has no models of an arm's accuracy, or few.
     """
 
     factor: str
@@ -123,9 +129,15 @@ class Row(Difference):
     second: str
     kind: str
     quantity: str
-    unit: str = POINTS
+    unit: str = "points"
     headline: bool = False
     mark: str = ""
+    p_holm: float | None = None
+
+    @property
+    def is_different(self) -> bool:
+        """Whether the verdict is that the arms differ."""
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +151,16 @@ class Measured:
     def difference(self, pairs: Sequence[tuple[str, str]]) -> Difference:
         """Return the mean difference of two arms, of which each pair holds the runs of a seed.
 
-        A draw is the same images, and the same fit of the baseline, for both arms; seeds are drawn anew too.
+        A draw is the same images, and the same fit of the baseline, for both arms.
         """
         gaps = np.stack([self.values[first] - self.values[second] for first, second in pairs], axis=1)
-        drawn = (draw_seeds(len(pairs)) * gaps[1:]).sum(axis=1) / len(pairs)
-        return Difference(float(gaps[0].mean()), *middle(drawn), self.images, tuple(gaps[0].tolist()))
+        by_seed, drawn = tuple(gaps[0].tolist()), gaps[1:]
+        mean = drawn.mean(axis=1)
+        if len(pairs) == 1:
+            value, p_value = by_seed[0], _normal_p(by_seed[0], float(mean.std(ddof=1)))
+            return Difference(value, *middle(mean), self.images, by_seed, p_value)
+        apart = (drawn - mean[:, None]).var(axis=0, ddof=1).sum() / (len(pairs) - 1) / len(pairs)
+        return _estimated(over_seeds_and_images(by_seed, float(mean.var(ddof=1)), float(apart)), self.images)
 
 
 def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
@@ -151,14 +168,37 @@ def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
 
     >>> right, wrong = np.ones(100), np.zeros(100)
     >>> found = difference([right], [np.concatenate([right[:90], wrong[:10]])])
-    >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), found.settled
-    (10.0, 3.4, 16.2, True)
+    >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), round(found.p_value, 4)
+    (10.0, 3.4, 16.2, 0.001)
     """
     gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    by_image = gaps.mean(axis=0)
-    low, high = paired_interval(by_image)
-    by_seed = tuple((100 * gaps.mean(axis=1)).tolist())
-    return Difference(100 * float(by_image.mean()), 100 * low, 100 * high, len(by_image), by_seed)
+    by_seed = (100 * gaps.mean(axis=1)).tolist()
+    if len(gaps) > 1:
+        of_mean, of_seeds = image_variances(100 * gaps)
+        return _estimated(over_seeds_and_images(by_seed, of_mean, of_seeds), gaps.shape[1])
+    low, high = paired_interval(gaps[0])
+    if np.isin(gaps, (-1, 0, 1)).all():
+        p_value = mcnemar(Pairs(gaps.size, int((gaps > 0).sum()), int((gaps < 0).sum())))
+    else:
+        p_value = _normal_p(float(gaps.mean()), (high - low) / (2 * 1.96))
+    return Difference(by_seed[0], 100 * low, 100 * high, gaps.shape[1], tuple(by_seed), p_value)
+
+
+def _estimated(found: Estimate, images: int) -> Difference:
+    return Difference(found.value, found.low, found.high, images, found.by_seed, found.p_value)
+
+
+def _normal_p(value: float, error: float) -> float:
+    return math.erfc(abs(value) / error / math.sqrt(2)) if error else float(value == 0)
+
+
+def adjust(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of a report, the headlines with p-values adjusted by Holm for how many they are."""
+    found = list(rows)
+    headlines = [at for at, row in enumerate(found) if row.headline]
+    for at, p_value in zip(headlines, holm([found[at].p_value for at in headlines]), strict=True):
+        found[at] = replace(found[at], p_holm=p_value)
+    return found
 
 
 def draw_seeds(count: int) -> Floats:
@@ -187,7 +227,8 @@ def above_line(
     """Return each run's effective robustness in miniature: mean points above the line through the baseline's runs.
 
     The line is logit against logit, as in Taori et al. 2020; draws are over test images and the seeds of its runs.
-    None where the baseline has fewer than `FEWEST` runs, or all of them the same accuracy.
+    None where the baseline has fewer than `FEWEST` runs, or where their line does not rise in 95 % of the draws, so
+    that they lie closer than their noise.
     """
     names = list(answers)
     base = [names.index(name) for name in baseline]
@@ -205,21 +246,14 @@ def above_line(
     x_mean, y_mean = ((shares * each).sum(axis=1, keepdims=True) for each in (x, y))
     covariance = (shares * (x - x_mean) * (y - y_mean)).sum(axis=1, keepdims=True)
     variance = (shares * (x - x_mean) ** 2).sum(axis=1, keepdims=True)
-    predicted = y_mean + covariance / np.maximum(variance, 1e-12) * (logits[..., :1] - x_mean)
+    slope = covariance / np.maximum(variance, 1e-12)
+    if middle(slope.mean(axis=(1, 2)))[0] <= 0:
+        return None
+    predicted = y_mean + slope * (logits[..., :1] - x_mean)
     above = 100 * (accuracies[..., 1:] - 1 / (1 + np.exp(-predicted))).mean(axis=2)
     within = (ends.min() <= accuracies[0, :, 0]) & (accuracies[0, :, 0] <= ends.max())
     marks = {name: "" if inside else EXTRAPOLATED for name, inside in zip(names, within, strict=True)}
     return Measured(_by_run(answers, above), len(answers[names[0]][clean]), marks)
-
-
-def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[str]) -> Measured:
-    """Return the change of each run's log-odds under the shifts, averaged; this needs no line.
-
-    A weak model has less to lose in points, and not in log-odds.
-    """
-    logits = logit(_accuracies(answers, (clean, *shifts)))
-    kept = logits[..., 1:].mean(axis=-1) - logits[..., 0]
-    return Measured(_by_run(answers, kept), len(next(iter(answers.values()))[clean]))
 
 
 def line_through(x: npt.ArrayLike, y: npt.ArrayLike) -> Callable[[npt.ArrayLike], Floats]:
@@ -282,16 +316,25 @@ def compare_arms(
             quantities = _in_miniature({**line, **runs}, about, list(line))
         else:
             quantities = _by_testbed(runs, tests)
-        for cells, measured in quantities:
-            mark = worst([measured.marks.get(name, "") for name in runs])
-            yield row(kind=EFFECTIVE, **cells, mark=mark, **asdict(measured.difference(pairs)))
+        found = [
+            row(
+                kind=EFFECTIVE,
+                **cells,
+                mark=worst([measured.marks.get(name, "") for name in runs]),
+                **asdict(measured.difference(pairs)),
+            )
+            for cells, measured in quantities
+        ]
+        yield from found
         accuracies = {f"accuracy on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
             accuracies = {f"accuracy on {tests[0]}": [tests[0]]}
             accuracies["mean accuracy under the shifts"] = list(tests[1:])
+        headline = "" if found else list(accuracies)[-1 if micro else 0]
         for quantity, sets in accuracies.items():
             scores = [[mean_score(each.answers, sets) for each in arm] for arm in (first, second)]
-            yield row(kind=ACCURACY, quantity=quantity, **asdict(difference(*scores)))
+            measured_on = asdict(difference(*scores))
+            yield row(kind=ACCURACY, quantity=quantity, headline=quantity == headline, **measured_on)
 
 
 def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
@@ -303,16 +346,11 @@ _Quantities = Iterator[tuple[dict[str, Any], Measured]]  # with the cells of its
 
 
 def _in_miniature(answers: Mapping[str, Answers], tests: Sequence[str], baseline: Sequence[str]) -> _Quantities:
-    """Yield the quantity in which micro arms are compared: by the line, or in log-odds if there is none."""
+    """Yield effective robustness by the micro line; without a sound line, arms are compared in accuracy alone."""
     clean, *shifts = tests
-    if not shifts:
-        return
-    measured = above_line(answers, baseline, clean, shifts)
+    measured = above_line(answers, baseline, clean, shifts) if shifts else None
     if measured is not None:
         yield {"quantity": ON_LINE, "headline": True}, measured
-        return
-    cells = {"quantity": IN_LOG_ODDS, "unit": LOG_ODDS, "headline": True}
-    yield cells, kept_log_odds(answers, clean, shifts)
 
 
 def _by_testbed(answers: Mapping[str, Answers], tests: Sequence[str]) -> _Quantities:
@@ -325,49 +363,54 @@ def _by_testbed(answers: Mapping[str, Answers], tests: Sequence[str]) -> _Quanti
 
 
 def sentence(row: Row) -> str:
-    """Return a row as a sentence, which is never stronger than its interval.
+    """Return a row as a sentence; only a headline has a verdict.
 
-    >>> numbers = {"value": 1.0, "low": -0.7, "high": 2.7, "images": 1000, "by_seed": (1.0,)}
-    >>> who = {"factor": "size", "first": "clip", "second": "labels", "kind": ACCURACY}
-    >>> sentence(Row(**who, quantity="accuracy on clean", **numbers))
-    'clip and labels: the difference of +1.0 points in accuracy on clean has an interval of -0.7 to +2.7 (n = 1,000), \
-which includes 0: this run does not tell them apart.'
+    >>> numbers = {"value": 1.0, "low": -0.7, "high": 2.7, "images": 1000, "by_seed": (1.0,), "p_value": 0.24}
+    >>> row = Row(factor="size", first="clip", second="labels", kind=ACCURACY, quantity="accuracy on clean", **numbers)
+    >>> sentence(row)
+    'clip and labels: the difference in accuracy on clean is +1.0 points, with an interval of -0.7 to +2.7 (n = 1,000).'
+    >>> sentence(replace(row, headline=True, p_holm=0.48))
+    'clip and labels: the difference in accuracy on clean is +1.0 points, with an interval of -0.7 to +2.7 (n = 1,000; \
+p = 0.48 by Holm): this run does not tell these two trained models apart.'
     """
     several = len(row.by_seed) > 1
-    numbers = f"{_signed(row, row.low)} to {_signed(row, row.high)} (n = {row.images:,})"
-    end = f"; by seed {', '.join(_signed(row, value) for value in row.by_seed)}" if several else ""
+    holm_text = "" if row.p_holm is None else f"; p = {row.p_holm:.2g} by Holm"
+    numbers = f"{row.low:+.1f} to {row.high:+.1f} (n = {row.images:,}{holm_text})"
+    end = f"; by seed {', '.join(f'{value:+.1f}' for value in row.by_seed)}" if several else ""
     end += f"; {_MARKS[row.mark]}." if row.mark else "."
-    if row.settled:
-        return f"{_above_text(row)} in {row.quantity}, with an interval of {numbers}{end}"
-    why = "includes 0" if row.low <= 0 <= row.high else "excludes 0, but not all seeds agree on the sign"
-    gap = f"the difference of {_signed(row, row.value)} {row.unit} in {row.quantity} has an interval of {numbers}"
-    runs = "these runs do" if several else "this run does"
-    return f"{row.first} and {row.second}: {gap}, which {why}: {runs} not tell them apart{end}"
+    if row.is_different:
+        about = "" if several else "; that holds for these two trained models, not for their recipes"
+        return f"{_above_text(row)} in {row.quantity}, with an interval of {numbers}{about}{end}"
+    text = f"{row.first} and {row.second}: the difference in {row.quantity} is {row.value:+.1f} points"
+    text += f", with an interval of {numbers}"
+    if row.headline:
+        text += (
+            ": these runs do not tell the arms apart"
+            if several
+            else (": this run does not tell these two trained models apart")
+        )
+    return text + end
 
 
 def factor_sentence(rows: Sequence[Row]) -> str:
-    """Return one sentence on a factor's comparisons of effective robustness, or "" if none was measured."""
+    """Return one sentence on the verdicts of a factor's comparisons, or "" if there is none."""
     headlines = [row for row in rows if row.headline]
     if not headlines:
         return ""
-    settled, others = ([row for row in headlines if row.settled is each] for each in (True, False))
-    text = f"In {headlines[0].quantity}, {len(settled)} of {len(headlines)} comparisons show a difference"
-    text += f": {'; '.join(map(_above_text, settled))}" if settled else ""
+    quantities = {row.quantity for row in headlines}
+    different, others = ([row for row in headlines if row.is_different is each] for each in (True, False))
+    text = f"In {quantities.pop() if len(quantities) == 1 else headlines[0].kind}, "
+    text += f"{len(different)} of {len(headlines)} comparisons show a difference"
+    text += f": {'; '.join(map(_above_text, different))}" if different else ""
     if others:
-        low = _signed(others[0], min(row.low for row in others))
-        high = _signed(others[0], max(row.high for row in others))
-        rest = f"the intervals of the {'others' if settled else 'differences'} lie within"
-        text += f"; {rest} {low} and {high} {others[0].unit}"
+        low, high = min(row.low for row in others), max(row.high for row in others)
+        rest = f"the intervals of the {'others' if different else 'differences'} lie within"
+        text += f"; {rest} {low:+.1f} and {high:+.1f} points"
     return f"{text}."
 
 
 def _above_text(row: Row) -> str:
-    way = "above" if row.value > 0 else "below"
-    return f"{row.first} is {_signed(row, abs(row.value)).lstrip('+')} {row.unit} {way} {row.second}"
-
-
-def _signed(row: Row, value: float) -> str:
-    return f"{value:+.1f}" if row.unit == POINTS else f"{value:+.2f}"
+    return f"{row.first} is {abs(row.value):.1f} points {'above' if row.value > 0 else 'below'} {row.second}"
 
 
 def write_rows(rows: Iterable[Row]) -> str:
@@ -379,6 +422,7 @@ def write_rows(rows: Iterable[Row]) -> str:
         cells = {
             "headline": "yes" if row.headline else "no",
             "by_seed": " ".join(map(repr, row.by_seed)),
+            "p_holm": "" if row.p_holm is None else row.p_holm,
         }
         writer.writerow({**asdict(row), **cells})
     return text.getvalue()

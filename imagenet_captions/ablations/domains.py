@@ -90,7 +90,7 @@ class Domains:
         left_out = (self.names == unseen) & np.isin(self.labels, self.held_out)
         return np.flatnonzero(np.isin(self.names, domains) & ~left_out)
 
-    def choose(self, pick: Pick, seed: int) -> Ints:
+    def choose(self, pick: Pick) -> Ints:
         """Return the rows of a pick, sorted: an even sample of its pool over domains and classes."""
         rows = self.pool(pick.domains, pick.unseen)
         wanted = len(rows) if pick.rows is None else pick.rows
@@ -99,12 +99,12 @@ class Domains:
                 f"{wanted:,} rows of the domains are asked for and {len(rows):,} are there; give more data"
             )
         groups = np.unique(self.names[rows], return_inverse=True)[1] * len(self.classes) + self.labels[rows]
-        order = nested_order([self.ids[row] for row in rows], groups, seed)
+        order = nested_order([self.ids[row] for row in rows], groups, pick.seed)
         return np.sort(rows[order[:wanted]])
 
-    def describe(self, pick: Pick, seed: int) -> str:
+    def describe(self, pick: Pick) -> str:
         """Return how many rows of each domain a pick has, and which classes it lacks."""
-        names, counts = np.unique(self.names[self.choose(pick, seed)], return_counts=True)
+        names, counts = np.unique(self.names[self.choose(pick)], return_counts=True)
         text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
         return f"{text}; no {', '.join(self.held_out_names)} in {pick.unseen}" if pick.unseen else text
 

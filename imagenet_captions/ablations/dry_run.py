@@ -128,7 +128,7 @@ def _how(planned: Planned, mixed: TrainingSet | None) -> str:
     parts.append(f"test {run.classifier} {run.prompts}".rstrip() if run.classifier else "no test of its own")
     parts += [f"of {run.model_of}, not trained"] if run.model_of else []
     if run.pick.domains and mixed is not None and mixed.domains is not None:
-        parts.append(f"rows {mixed.domains.describe(run.pick, seed=0)}")
+        parts.append(f"rows {mixed.domains.describe(run.pick)}")
     return ", ".join(parts)
 
 

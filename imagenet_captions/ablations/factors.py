@@ -156,7 +156,8 @@ def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: A
 
 def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
     """Return the distributions' rows whose texts name one class; the smallest such set gives `Ask.named`."""
-    return [(data.name, replace(pick, labels=FROM_TEXT)) for data, pick, _ in _distributions(ask).values()]
+    picks = [(data.name, replace(pick, labels=FROM_TEXT)) for data, pick, _ in _distributions(ask).values()]
+    return [(name, pick.seeded(seed)) for name, pick in picks for seed in ask.seeds]
 
 
 def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:

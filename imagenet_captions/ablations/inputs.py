@@ -52,8 +52,6 @@ class Rows:
 class Inputs:
     """The rows that runs train on; `datasets` are the data sets by name. Each file is opened once."""
 
-    seed = 0  # of the samples
-
     def __init__(self, folder: Path, datasets: dict[str, Path]) -> None:
         self.folder, self.datasets = folder, datasets
         self._opened: dict[Path, Examples] = {}
@@ -127,7 +125,7 @@ class Inputs:
         usable = usable_rows(examples, pick.need, ids)
         if pick.domains:
             domains = domains_of(examples, usable)
-            return {domains.ids[at] for at in domains.choose(pick, self.seed)}
+            return {domains.ids[at] for at in domains.choose(pick)}
 
         def luma(at: int) -> float:
             """Return the mean brightness of an image, from 0 to 255."""
@@ -136,7 +134,7 @@ class Inputs:
 
         kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
         try:
-            return {kept_ids[at] for at in choose_rows(kept_ids, labels, pick, luma, self.seed)}
+            return {kept_ids[at] for at in choose_rows(kept_ids, labels, pick, luma)}
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
 
@@ -167,7 +165,7 @@ class Inputs:
         if pick.named_rows is None:
             return set(label_of), facts
         ids = sorted(label_of)
-        order = nested_order(ids, np.array([label_of[image_id] for image_id in ids], np.int64), self.seed)
+        order = nested_order(ids, np.array([label_of[image_id] for image_id in ids], np.int64), pick.seed)
         return {ids[at] for at in order[: pick.named_rows]}, facts
 
 

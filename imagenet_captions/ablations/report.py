@@ -19,6 +19,7 @@ from imagenet_captions.ablations.comparing import (
     Row,
     RunResult,
     above_line,
+    adjust,
     compare_arms,
     factor_sentence,
     line_through,
@@ -58,12 +59,18 @@ _MICRO = (
     "works; they are not evidence for or against the paper's claims."
 )
 _INTERVALS = (
-    "Intervals are at 95 %: about one in twenty excludes 0 even if there is no difference. Those of accuracies are "
-    "Clopper and Pearson's; those of differences in accuracy are Bonett and Price's for the same test images; those of "
-    "differences in effective robustness come from a bootstrap over test images, seeds and the baseline's fit. "
-    "comparisons.csv has every number. Accuracy alone is not robustness; it is listed beside it. "
-    "Intervals cover the choice of test images and the fit; only several seeds show how much a number varies from one "
-    "training to the next"
+    "Intervals are at 95 % and not adjusted for the number of comparisons. A verdict is given on the first quantity of "
+    "each comparison: its p-value, adjusted by Holm for all verdicts of this report, is below 0.05. Intervals of "
+    "accuracies are Clopper and Pearson's. comparisons.csv has every number. Accuracy alone is not robustness; it is "
+    "listed beside it"
+)
+_SEVERAL = (
+    "Differences are those of new trainings on new test images: their variance is that between seeds, and what images "
+    "add to it (docs/how-to/ablate.md)."
+)
+_ONE = (
+    "There is one training an arm, so a difference is one between two trained models and not between their recipes: "
+    "another seed may turn it round. Intervals cover the choice of test images and the fit of the baseline."
 )
 _QUESTIONS = {
     "size": "Does the number of training images matter?",
@@ -96,7 +103,7 @@ class Report:
             "# Ablation report",
             _MICRO if self.micro else "",
             f"Data: {data}. Test sets: {escape(', '.join(self.tests))}. Trainings an arm: {self.seeds}.",
-            f"{_INTERVALS}{'' if self.seeds > 1 else ', and there is one training an arm'}.",
+            f"{_INTERVALS}. {_SEVERAL if self.seeds > 1 else _ONE}",
         ]
         # The micro line goes through the runs on labels by their own recipe, of all factors.
         baseline = {
@@ -106,11 +113,13 @@ class Report:
             if self.micro and result.metrics and result.run.recipe == "micro-supervised"
         }
         rows: list[Row] = []
-        for factor in factors:
-            line = {} if factor.table.factor == DOMAIN else baseline  # the line is not about held-out classes alone
-            own = list(compare_arms(factor, self.tests, self.micro, line))
+        lines = [{} if factor.table.factor == DOMAIN else baseline for factor in factors]  # not on held-out classes
+        for factor, line in zip(factors, lines, strict=True):
+            rows += compare_arms(factor, self.tests, self.micro, line)
+        rows = adjust(rows)
+        for factor, line in zip(factors, lines, strict=True):
+            own = [row for row in rows if row.factor == factor.table.factor]
             paragraphs += self._section(factor, line, own)
-            rows += own
         write_text(path.with_name(COMPARISONS), write_rows(rows))
         write_text(path, "\n\n".join(filter(None, paragraphs)) + "\n")
 
@@ -185,8 +194,9 @@ class Report:
         if measured is None:
             return [
                 *parts,
-                f"Effective robustness was not measured: a line needs {FEWEST} supervised runs of different accuracy, "
-                f"and there are {len(baseline)}. Run `ablate size` with the same --out to add them.",
+                f"Effective robustness was not measured: a line needs {FEWEST} supervised runs whose accuracies "
+                f"differ by more than their noise, and there are {len(baseline)}. Arms are compared in accuracy. "
+                "`ablate size` with the same --out, more --epochs and more --seeds add runs.",
             ]
         rows = []
         for name, result in tested.items():

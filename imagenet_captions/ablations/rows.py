@@ -57,12 +57,12 @@ def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:
     return sorted(by_key, key=lambda at: (place[at], rank[at]))
 
 
-def choose_rows(ids: Sequence[str], labels: Ints, pick: Pick, luma: Callable[[int], float], seed: int = 0) -> list[int]:
+def choose_rows(ids: Sequence[str], labels: Ints, pick: Pick, luma: Callable[[int], float]) -> list[int]:
     """Return the rows of a pick in ascending order; `luma` returns the mean brightness of a row's image.
 
     Raises InputError if there are too few rows, or if a skewed sample has no classes to keep even.
     """
-    kind, rows = pick.kind, pick.rows
+    kind, rows, seed = pick.kind, pick.rows, pick.seed
     order = nested_order(ids, labels, seed)
     if rows is None or (kind == UNIFORM and rows >= len(ids)):
         return sorted(order)

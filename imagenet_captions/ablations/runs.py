@@ -31,7 +31,8 @@ class Pick:
     same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
     which class a row counts as: `FROM_TEXT` keeps of these rows those whose text names exactly one. `named` keeps the
     same rows with their own labels, and `named_rows` so many of them. `domains` are those of a mixture, in which the
-    domain `unseen` lacks the held-out classes.
+    domain `unseen` lacks the held-out classes. `seed` is that of the sample: each seed of an ablation draws its own,
+    which all arms share.
     """
 
     need: str = ALL_TEXT
@@ -42,6 +43,11 @@ class Pick:
     named_rows: int | None = None
     domains: tuple[str, ...] = ()
     unseen: str = ""
+    seed: int = 0
+
+    def seeded(self, seed: int) -> Pick:
+        """Return the pick with another seed; where all rows are taken, there is nothing to draw."""
+        return self if self.rows is None and self.named_rows is None else replace(self, seed=seed)
 
     @property
     def reads_texts(self) -> bool:
@@ -85,7 +91,7 @@ class Run:
         """Return the run of an arm with a seed, in its name and in those of the runs that it names."""
         others = {name: getattr(self, name) for name in ("init", "model_of", "steps_of")}
         named: dict[str, Any] = {name: f"{other}-s{seed}" for name, other in others.items() if other is not None}
-        return replace(self, seed=seed, name=f"{self.name}-s{seed}", **named)
+        return replace(self, seed=seed, pick=self.pick.seeded(seed), name=f"{self.name}-s{seed}", **named)
 
     @property
     def trains(self) -> bool:

@@ -21,7 +21,6 @@ from imagenet_captions.evaluation.drawing import (
     new_figure,
 )
 from imagenet_captions.evaluation.intervals import (
-    FEW,
     Pairs,
     mcnemar,
     smallest_detectable,
@@ -71,13 +70,8 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """The p-value of McNemar's test."""
+        """The mid-p value of McNemar's test."""
         return mcnemar(self.pairs)
-
-    @property
-    def exact(self) -> bool:
-        """Whether McNemar's test is exact, as it is for few discordant images."""
-        return self.pairs.discordant < FEW
 
     @property
     def detectable(self) -> float:
@@ -183,7 +177,7 @@ _HEADER = (
     "model", "test set", "images", "first's top-1", "top-1", "difference (95 %)", "p", "only first", "only model",
     "detectable",
 )  # fmt: skip
-_LEGEND = "p: McNemar's test (=: exact); detectable: the smallest difference found with 80 % power at 5 %"
+_LEGEND = "p: McNemar's test (mid-p); detectable: the smallest difference found with 80 % power at 5 %"
 _CLASSES_SHOWN = 3
 _SMALLEST_P = 1e-4
 
@@ -204,7 +198,7 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
                 "only_first": each.pairs.only_first,
                 "only_model": each.pairs.only_second,
                 "p_value": f"{each.p_value:.4g}",
-                "p_from": "exact" if each.exact else "chi-squared",
+                "p_from": "mid-p",
                 "detectable": f"{each.detectable:.4f}",
                 "protocols_differ_in": ", ".join(each.protocol),
             }
@@ -240,7 +234,7 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
             f"{each.first_top1:.1f} %",
             f"{each.second_top1:.1f} %",
             f"{each.difference:+.2f} ({low:+.2f} to {high:+.2f})",
-            p_value + ("=" if each.exact else ""),
+            p_value,
             f"{each.pairs.only_first:,}",
             f"{each.pairs.only_second:,}",
             f"{each.detectable:.2f}",

@@ -45,7 +45,8 @@ def photo(number: int) -> Pixels:
 
 def read_rows(text: str) -> list[Row]:
     """The rows of a comparisons.csv."""
-    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(("value", "low", "high"), float)
+    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(("value", "low", "high", "p_value"), float)
+    kinds["p_holm"] = lambda cell: float(cell) if cell else None
     kinds |= {"images": int, "headline": "yes".__eq__, "by_seed": lambda cell: tuple(map(float, cell.split()))}
     rows = csv.DictReader(io.StringIO(text))
     return [Row(**{name: kinds.get(name, str)(cell) for name, cell in row.items()}) for row in rows]

@@ -10,31 +10,40 @@ import pytest
 
 from imagenet_captions.ablations.comparing import (
     ACCURACY,
-    LOG_ODDS,
-    POINTS,
     Difference,
     Measured,
     Row,
     above_line,
+    adjust,
     difference,
     draw_seeds,
     effective_robustness,
     factor_sentence,
-    kept_log_odds,
     line_through,
     sentence,
     write_rows,
 )
 from imagenet_captions.ablations.report import escape, table
-from imagenet_captions.evaluation.intervals import middle, paired_interval
+from imagenet_captions.evaluation.intervals import (
+    Pairs,
+    image_variances,
+    mcnemar,
+    middle,
+    over_seeds_and_images,
+    paired_interval,
+)
 from imagenet_captions.evaluation.robustness.measure import measure_robustness
 from imagenet_captions.evaluation.robustness.tables import Result
 from tests.ablations.made import read_rows
 
 
-def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:
-    cells = {"kind": ACCURACY, "quantity": "accuracy on clean", "unit": unit, "headline": headline}
+def row(found: Difference, first: str = "a", second: str = "b", headline: bool = False) -> Row:
+    cells = {"kind": ACCURACY, "quantity": "accuracy on clean", "headline": headline}
     return Row(factor="size", first=first, second=second, **cells, **asdict(found))
+
+
+def of(value: float, low: float, high: float, p_value: float, seeds: int = 1) -> Difference:
+    return Difference(value, low, high, 1000, (value,) * seeds, p_value)
 
 
 def test_the_interval_is_the_paired_one_of_evaluation() -> None:
@@ -45,33 +54,46 @@ def test_the_interval_is_the_paired_one_of_evaluation() -> None:
     assert found.value == pytest.approx(100 * gaps.mean())
 
 
-def test_seeds_are_averaged_and_have_to_agree() -> None:
-    right, wrong = np.ones(400), np.zeros(400)
-    half = np.concatenate([right[:200], wrong[:200]])
-    agreeing = difference([right, right], [half, half])
-    assert agreeing.by_seed == (50.0, 50.0)
-    assert agreeing.settled
-    apart = difference([right, half], [half, np.concatenate([right[:240], wrong[:160]])])
-    assert apart.low > 0
-    assert not apart.settled
-    words = "not all seeds agree on the sign: these runs do not tell them apart; by seed +50.0, -10.0"
-    assert words in sentence(row(apart))
+def test_one_seed_is_mcnemars_test_and_several_are_for_new_ones() -> None:
+    generator = np.random.default_rng(2)
+    first, second = (generator.random((3, 400)) < share for share in (0.6, 0.5))
+    one = difference(first[:1], second[:1])
+    counts = (int((first[0] & ~second[0]).sum()), int((second[0] & ~first[0]).sum()))
+    assert one.p_value == mcnemar(Pairs(400, *counts))
+    several = difference(first, second)
+    gaps = 100 * (first.astype(float) - second)
+    expected = over_seeds_and_images(gaps.mean(axis=1), *image_variances(gaps))
+    assert (several.value, several.low, several.p_value) == (expected.value, expected.low, expected.p_value)
+    assert several.by_seed == pytest.approx(gaps.mean(axis=1).tolist())
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (Difference(3.0, 0.4, 5.6, 1000, (3.0,)), "a is 3.0 points above b in accuracy on clean"),
-        (Difference(-3.0, -5.6, -0.4, 1000, (-3.0,)), "a is 3.0 points below b in accuracy on clean"),
-        (Difference(3.0, -0.1, 6.1, 1000, (3.0,)), "which includes 0: this run does not tell them apart"),
-        (Difference(0.0, 0.0, 0.0, 1000, (0.0,)), "which includes 0: this run does not tell them apart"),
+        ((3.0, 0.4, 5.6, 0.02), "a is 3.0 points above b in accuracy on clean"),
+        ((-3.0, -5.6, -0.4, 0.02), "a is 3.0 points below b in accuracy on clean"),
+        ((3.0, -0.1, 6.1, 0.06), "tell the"),
+        ((0.0, 0.0, 0.0, 1.0), "tell the"),
     ],
 )
-def test_a_sentence_is_never_stronger_than_its_interval(found: Difference, said: str) -> None:
-    text = sentence(row(found))
+def test_a_verdict_is_holms_and_says_for_whom(found: tuple[float, float, float, float], said: str, seeds: int) -> None:
+    (told,) = adjust([row(of(*found, seeds), headline=True)])
+    text = sentence(told)
     assert said in text
-    assert f"{found.low:+.1f} to {found.high:+.1f} (n = 1,000)" in text
-    assert ("above" in text or "below" in text) == (found.low > 0 or found.high < 0)
+    assert f"{found[1]:+.1f} to {found[2]:+.1f} (n = 1,000; p = {found[3]:.2g} by Holm)" in text
+    assert ("above" in text or "below" in text) == told.is_different == (found[3] < 0.05)
+    assert ("two trained models" in text) == (seeds == 1)
+    assert ("by seed" in text) == (seeds > 1)
+
+
+def test_verdicts_are_adjusted_for_how_many_a_report_has() -> None:
+    rows = [row(of(3.0, 0.4, 5.6, p_value), headline=True) for p_value in (0.02, 0.03, 0.001)]
+    told = adjust([*rows, row(of(3.0, 0.4, 5.6, 0.02))])
+    assert [each.p_holm for each in told] == pytest.approx([0.04, 0.04, 0.003, None])
+    assert "Holm" not in sentence(told[-1])
+    assert not told[-1].is_different
+    assert "above" not in sentence(told[-1])
 
 
 def runs_at(accuracies: dict[str, tuple[float, float]], images: int = 4000, seed: int = 0) -> dict[str, dict[str, Any]]:
@@ -101,6 +123,11 @@ def test_the_line_goes_through_the_baseline_and_tells_what_is_above() -> None:
     assert middle(draws)[0] > 0
     assert not any(measured.marks.values())
     answers = runs_at(LINE)
+    for close in (
+        {"a": (0.5, 0.4), "b": (0.504, 0.4), "c": (0.508, 0.4)},
+        {"a": (0.4, 0.5), "b": (0.5, 0.4), "c": (0.6, 0.3)},
+    ):
+        assert above_line(runs_at(close), list(close), "clean", ("blur", "noise")) is None, "it does not surely rise"
     assert above_line(answers, list(LINE)[:2], "clean", ("blur", "noise")) is None
     same = dict.fromkeys(("a", "b", "c"), answers["s1-s0"])
     assert above_line(same, ["a", "b", "c"], "clean", ("blur", "noise")) is None
@@ -118,14 +145,13 @@ def test_the_line_is_the_naive_one() -> None:
 
 
 def test_a_weak_model_that_loses_less_in_points_is_not_called_robust() -> None:
-    """The raw drop of a weak model is small because it has little to lose; the line and the log-odds know that."""
+    """The raw drop of a weak model is small because it has little to lose; the line knows that."""
     on_it = {"weak-s0": (0.2, 0.138), "strong-s0": (0.6, 0.49)}
     answers = runs_at({**LINE, **on_it})
     lost = {name: answers[name]["clean"].mean() - answers[name]["blur"].mean() for name in on_it}
     assert lost["weak-s0"] < lost["strong-s0"] - 0.03
     pair = [("weak-s0", "strong-s0")]
     assert abs(measured_on_line(on_it).difference(pair).value) < 1.5
-    assert abs(kept_log_odds(answers, "clean", ("blur", "noise")).difference(pair).value) < 0.1
 
 
 def test_a_joint_interval_carries_images_seeds_and_fit() -> None:
@@ -139,7 +165,9 @@ def test_a_joint_interval_carries_images_seeds_and_fit() -> None:
     assert alone.high - alone.low == pytest.approx(2 * 1.96 * 2, rel=0.1)
     spread = measured.difference([("e", "d"), ("f", "d")])
     assert (spread.value, spread.by_seed) == (4.0, (2.0, 6.0))
-    assert (spread.low, spread.high) == (2.0, 6.0), "with two seeds a draw may hold one of them twice"
+    assert spread.high - spread.value == pytest.approx(12.706 * 2, rel=1e-3), "Student's t with one degree of freedom"
+    images = measured.difference([("a", "d"), ("a", "d")])
+    assert images.high - images.value == pytest.approx(1.96 * np.sqrt(1 + 4), rel=0.1), "seeds that agree"
     assert draw_seeds(3).sum(axis=1).tolist() == [3] * 1000
 
 
@@ -169,26 +197,26 @@ def test_the_papers_differences_rest_on_the_fits_of_its_table() -> None:
 
 
 def test_a_factors_sentence_is_made_of_its_headlines() -> None:
-    above, unclear = Difference(3.0, 0.4, 5.6, 1000, (3.0,)), Difference(1.0, -2.0, 4.0, 1000, (1.0,))
+    above, unclear = of(3.0, 0.4, 5.6, 0.001), of(1.0, -2.0, 4.0, 0.5)
     told = [row(above, "a", "b", headline=True), row(unclear, "a", "c", headline=True), row(above, "a", "d")]
-    assert factor_sentence(told) == (
+    assert factor_sentence(adjust(told)) == (
         "In accuracy on clean, 1 of 2 comparisons show a difference: a is 3.0 points above b; the intervals of the "
         "others lie within -2.0 and +4.0 points."
     )
-    assert factor_sentence([row(unclear, headline=True)]) == (
+    assert factor_sentence(adjust([row(unclear, headline=True)])) == (
         "In accuracy on clean, 0 of 1 comparisons show a difference; the intervals of the differences lie within "
         "-2.0 and +4.0 points."
     )
-    assert factor_sentence([row(above)]) == ""
-    odds = Difference(-0.5, -0.75, -0.25, 1000, (-0.5,))
-    assert sentence(row(odds, unit=LOG_ODDS)).startswith("a is 0.50 log-odds below b in accuracy on clean")
+    assert factor_sentence(adjust([row(above)])) == ""
+    two = [row(unclear, headline=True), replace(row(unclear, headline=True), quantity="accuracy on blur")]
+    assert factor_sentence(adjust(two)).startswith("In accuracy, 0 of 2")
 
 
 def test_a_sentence_says_where_the_baseline_has_no_models() -> None:
     marks = measured_on_line({"weak-s0": (0.2, 0.138), "within-s0": (0.45, 0.35)}).marks
     assert (marks["weak-s0"], marks["within-s0"]) == ("extrapolated", "")
     for mark, words in (("extrapolated", "outside the accuracies of"), ("sparse", "has few models")):
-        told = replace(row(Difference(3.0, 0.4, 5.6, 1000, (3.0,))), mark=mark)
+        told = replace(row(of(3.0, 0.4, 5.6, 0.02)), mark=mark)
         assert words in sentence(told)
         assert read_rows(write_rows([told])) == [told]
 
