@@ -169,7 +169,7 @@ def test_own_images_and_those_of_a_folder_or_tar_give_the_same(tmp_path: Path, p
 def test_rows_without_caption_or_image_have_no_sample(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     folder = tmp_path / "pictures" / "Data/CLS-LOC/train" / "n01440764"
     (folder / f"{ids(COUNT)[0]}.JPEG").unlink()
-    (folder / f"{ids(COUNT)[1]}.JPEG").write_bytes(b"<html>429</html>")
+    (folder / f"{ids(COUNT)[1]}.JPEG").write_bytes(b"\xff\xd8\xff" + bytes(20))
     (folder / f"{ids(COUNT)[2]}.JPEG").write_bytes(image("x", "GIF", "L"))
     texts = captions()
     texts[5] = " "

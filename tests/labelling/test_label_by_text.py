@@ -208,7 +208,13 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()
     said = {"title": "goldfish", "tags": ["lynx", 5], "wnid": GOLDFISH, "width": 3, "caption": None}
-    first = {"a/0.jpg": b"\xff" * 700, "a/0.txt": b"A tench", "a/0.cls": b"0", "b/0.TXT": b"caf\xe9 goldfish"}
+    first = {
+        "a/0.jpg": b"\xff" * 700,
+        "a/0.txt": b"A tench",
+        "a/0.cls": b"0",
+        "a/0.json": b'{"label": 7}',
+        "b/0.TXT": b"caf\xe9 goldfish",
+    }
     second = {"1.json": json.dumps(said).encode(), "1.txt": b"nothing", "2.json": b"[", "3.jpg": b"x", "4.cls": b"1"}
     write_tar(folder / "00000.tar", first)
     write_tar(folder / "00001.tar", second)
