@@ -373,7 +373,7 @@ def finish_dataset(
     return facts
 
 
-_AT_ONCE = 30_000  # rows; more, if their last class is not complete
+OUTCOMES_AT_ONCE = 30_000  # rows; more, if their last class is not complete
 _ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
 
 
@@ -444,7 +444,7 @@ def _whole_classes(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     held = OUTCOMES.empty_table()
     for table in tables:
         held = pa.concat_tables([held, table])
-        if len(held) >= _AT_ONCE:
+        if len(held) >= OUTCOMES_AT_ONCE:
             held = held.combine_chunks()
             last = pc.index(held["wnid"], held["wnid"][-1]).as_py()
             if last:

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,7 @@ from imagenet_captions.dataset import writing
 from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.imagenet import classes
-from imagenet_captions.outcomes import Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.schema import RAW_ROW, ROW
 from tests.packager.made import (
@@ -271,3 +272,17 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
     ended = subprocess.run(["bash", "-c", command, code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ": a file may not be that large here; raise the limit" in ended.stderr
     assert not list(tmp_path.glob("*out"))
+
+
+def test_earlier_drops_stand_among_the_rows_of_their_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    drops = outcomes_path(captions)
+    more = [(None, "n03888257"), ("n03888257_99", "n03888257"), (None, "n15075142"), (None, None)]
+    rows = [{"image_id": one, "wnid": wnid, "outcome": Outcome.BAD_RECORD, "count": 1} for one, wnid in more]
+    pq.write_table(pa.concat_tables([pq.read_table(drops), pa.Table.from_pylist(rows, schema=OUTCOMES)]), drops)
+    monkeypatch.setattr(writing, "OUTCOMES_AT_ONCE", 1)
+    package(captions, tmp_path / "out", PackageSettings(workers=1))
+    found = pq.read_table(tmp_path / "out/outcomes.parquet")
+    kept = pa.table({"image_id": IDS, "wnid": [image_id[:9] for image_id in IDS]})
+    expected = pa.concat_tables([kept, pq.read_table(drops, columns=["image_id", "wnid"])])
+    assert found.select(["image_id", "wnid"]) == expected.sort_by([("wnid", "ascending"), ("image_id", "ascending")])
