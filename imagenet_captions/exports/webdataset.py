@@ -91,7 +91,8 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
         for name, lines in texts.items():
             write_text(folder / name, "".join(f"{line}\n" for line in lines))
         names += texts
-    return {**{shard.name: shard.sha256 for shard in shards}, **{name: sha256(folder / name) for name in names}}
+    digests = {shard.name: shard.sha256 for shard in shards}
+    return digests | {name: sha256(folder / name) for name in names}
 
 
 def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:

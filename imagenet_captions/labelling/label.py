@@ -205,7 +205,8 @@ def _labelled(batch: pa.RecordBatch, mode: Mode, schema: pa.Schema) -> pa.Record
     if mode is Mode.MULTI:
         ends = np.cumsum([0, *pc.list_value_length(named).to_pylist()]).astype(np.int32)
         added = [pa.ListArray.from_arrays(pa.array(ends), each) for each in added]
-    return pa.RecordBatch.from_arrays([*rows.drop_columns([_NAMED, _TRUTH]).columns, *added], schema=schema)
+    kept = rows.drop_columns([_NAMED, _TRUTH]).columns
+    return pa.RecordBatch.from_arrays([*kept, *added], schema=schema)
 
 
 class _Score:
@@ -254,8 +255,14 @@ def _by_class(labels: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np
 
 
 def _scores(known: int, right: int, wrong: int) -> dict[str, Any]:
-    precision, recall = (round(right / whole, 6) if whole else None for whole in (right + wrong, known))
-    return {"known_class": known, "right": right, "wrong": wrong, "precision": precision, "recall": recall}
+    given = right + wrong
+    return {
+        "known_class": known,
+        "right": right,
+        "wrong": wrong,
+        "precision": round(right / given, 6) if given else None,
+        "recall": round(right / known, 6) if known else None,
+    }
 
 
 @contextmanager
@@ -385,7 +392,8 @@ def _samples(files: Sequence[Place], skipped: Counter[str]) -> Iterator[dict[str
                 texts = {name: said[name] for name in _TEXTS if isinstance(said.get(name), str)}
                 if "txt" in sample.contents:
                     texts["txt"] = sample.contents["txt"].decode("utf-8", "replace")
-                tags, wnid, label, own = said.get("tags"), said.get("wnid"), said.get("label"), sample.label()
+                tags, wnid = said.get("tags"), said.get("wnid")
+                label, own = said.get("label"), sample.label()
                 if not texts and not tags:
                     skipped["a sample without text"] += 1
                     continue
@@ -417,8 +425,11 @@ def _photos(path: Place, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
             elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
                 skipped["a video"] += 1
             else:
-                encoded = {name: yfcc.decoded(row[name]) for name in _ENCODED}
-                yield {name: row[name] for name in _COLUMNS} | encoded | {"tags": yfcc.decoded_tags(row["tags"])}
+                photo: dict[str, Any] = {name: row[name] for name in _COLUMNS}
+                for name in _ENCODED:
+                    photo[name] = yfcc.decoded(row[name])
+                photo["tags"] = yfcc.decoded_tags(row["tags"])
+                yield photo
 
 
 def _is_yfcc(path: Place) -> bool:
