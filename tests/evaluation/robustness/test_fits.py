@@ -175,6 +175,7 @@ def test_who_is_in_a_baseline() -> None:
         named_baseline("imagenet")
     assert fit_baseline("standard", BY_COLUMN["imagenet-a"], IMAGENET).left_out == ("resnet50",)
     assert fit_baseline("standard", BY_COLUMN["imagenet-v2"], IMAGENET).left_out == ()
+    assert fit_baseline("standard", BY_COLUMN["imagenet-r"], IMAGENET).left_out == (), "five lack R"
 
 
 def test_the_bootstrap_is_the_naive_one() -> None:
