@@ -97,7 +97,7 @@ from tests.command_line import invoke as run
         ),
         (
             "export d --to slim --seed 1 --out x",
-            "--seed means nothing for --to slim; leave it out (--seed: webdataset)",
+            "--seed has no effect for --to slim; leave it out",
         ),
         ("robustness r.csv --without-published", "--without-published has no effect without --plot; leave it out"),
         ("robustness published --units fraction", "--units has no effect for the published results; leave it out"),
