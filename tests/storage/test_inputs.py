@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import re
 import sqlite3
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.errors import InputError
-from imagenet_captions.exports.settings import ExportSettings
 from tests.chain import answerable_photos
 from tests.command_line import invoke
 from tests.sources.made_yfcc import row, text
@@ -69,6 +67,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+needs_report = pytest.mark.skipif(not (find_spec("matplotlib") and find_spec("jinja2")), reason="needs the extra")
 KINDS = [
     *(f"match --urls IN/{name} --out OUT.parquet" for name in ("urls.gz", "urls.zip", "urls.tgz")),
     *(
@@ -86,6 +85,9 @@ KINDS = [
     "export IN/dataset --to attribution --out OUT.md",
     "export IN/dataset --to webdataset --images IN/train.tar --out OUT",
     "stats IN/dataset --images IN/train.tar --counts OUT.tsv",
+    "stats IN/dataset --csv OUT.csv --markdown OUT.md",
+    pytest.param("stats IN/dataset --html OUT.html", marks=needs_report),
+    "diff IN/dataset IN/dataset --raw --out OUT",
 ]
 
 
@@ -114,11 +116,6 @@ def test_what_has_to_be_on_this_machine(memory: Any, inputs: Path, tmp_path: Pat
         *("--out", str(tmp_path / "out.parquet")),
     )
     assert (code, "SQLite reads files of this machine alone" in said) == (2, True)
-
-
-def test_a_prefix_of_paths_holds_no_password() -> None:
-    with pytest.raises(InputError, match="hold a secret"):
-        ExportSettings(to="open-clip-csv", path_prefix="https://me:sesame@host/train")
 
 
 @pytest.mark.slow
@@ -158,12 +155,29 @@ def steps(inputs: str, out: str) -> list[list[str]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the chain makes on a disk."""
-    out = tmp_path_factory.mktemp("here")
-    run_all(steps(str(SAMPLE), str(out)), out)
-    return out
+@pytest.mark.parametrize("kind", ["memory", pytest.param("s3", marks=pytest.mark.slow)])
+def test_every_file_is_that_of_the_local_chain(
+    kind: str, bucket: Bucket, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    here, work = tmp_path / "here", tmp_path / "work"
+    work.mkdir()
+    run_all(steps(str(SAMPLE), str(here)), tmp_path)
+    expected = {name: data for name, data in local_files(here).items() if not name.startswith("dataset.work/")}
+    if kind == "memory":
+        memory = request.getfixturevalue("memory")
+        memory.put(str(SAMPLE), "/inputs/in", recursive=True)
+        said = run_all(steps(f"{MEMORY}/in", f"{MEMORY}/out"), work)
+        made = {name.removeprefix("/inputs/out/"): memory.cat_file(name) for name in memory.find("/inputs/out")}
+    else:
+        for name in ("release.json", "train"):
+            bucket.upload(SAMPLE / name, f"in/{name}")
+        said = run_all(steps(f"{bucket.url}/in", f"{bucket.url}/out"), work)
+        made = bucket.files("out")
+    assert made.keys() == expected.keys()
+    assert [name for name in made if made[name] != expected[name]] == []
+    assert {path.name for path in work.iterdir()} == {"dataset.work"}
+    assert SECRET not in said
+    assert not any(SECRET.encode() in data for data in (*made.values(), *local_files(work).values()))
 
 
 def run_all(commands: Sequence[list[str]], folder: Path) -> str:
@@ -181,35 +195,6 @@ def run_all(commands: Sequence[list[str]], folder: Path) -> str:
     return said
 
 
-@pytest.mark.slow
-def test_every_file_is_that_of_the_local_chain(here: Path, bucket: Bucket, tmp_path: Path) -> None:
-    for name in ("release.json", "train"):
-        bucket.upload(SAMPLE / name, f"in/{name}")
-    said = run_all(steps(f"{bucket.url}/in", f"{bucket.url}/out"), tmp_path)
-    made = bucket.files("out")
-    expected = {name: data for name, data in local_files(here).items() if not name.startswith("dataset.work/")}
-    assert made.keys() == expected.keys()
-    assert [name for name in made if made[name] != expected[name]] == []
-    assert {path.name for path in tmp_path.iterdir()} == {"dataset.work"}
-    assert SECRET not in said
-    assert not any(SECRET.encode() in data for data in (*made.values(), *local_files(tmp_path).values()))
-
-
-def test_commands_that_compare_and_tell(here: Path, bucket: Bucket, tmp_path: Path) -> None:
-    dataset = bucket.upload(here / "dataset", "dataset")
-    said = run_all([["diff", str(here / "dataset"), dataset, "--raw", "--out", f"{bucket.url}/diff"]], tmp_path)
-    assert said.startswith("equal: ")
-    assert set(bucket.files("diff")) == {"changes.tsv", "classes.tsv", "summary.json"}
-    flags = {"--csv": "stats.csv", "--markdown": "stats.md"}
-    if importlib.util.find_spec("matplotlib") and importlib.util.find_spec("jinja2"):
-        flags["--html"] = "page.html"  # with pictures out of the store
-    for place, out in ((dataset, bucket.url), (str(here / "dataset"), str(tmp_path))):
-        named = [word for flag, name in flags.items() for word in (flag, f"{out}/{name}")]
-        run_all([["stats", place, *named]], tmp_path)
-    for name in flags.values():
-        assert bucket.files()[name] == (tmp_path / name).read_bytes()
-
-
 def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLICKR_API_KEY", "a-test-key")
     for name in ("urls.txt", "ids.txt", "train"):
@@ -221,18 +206,3 @@ def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatc
             run_all([[*build, "--endpoint", flickr.endpoint, "--rate", "unlimited"]], tmp_path)
     # The second build finds the answers of the first in the work folder, so even the times are the same.
     assert bucket.files("dataset") == local_files(tmp_path / "local")
-
-
-def test_memory_and_file_urls(here: Path, tmp_path: Path) -> None:
-    run_all(steps(f"file://{SAMPLE}", f"file://{tmp_path}")[:1], tmp_path)
-    assert local_files(tmp_path / "dataset") == local_files(here / "dataset")
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    try:
-        memory.put(str(SAMPLE), "/chain/in", recursive=True)
-        run_all(steps("memory://chain/in", "memory://chain/out"), tmp_path)
-        made = {key.removeprefix("/chain/out/"): memory.cat_file(key) for key in memory.find("/chain/out")}
-        assert made == {name: data for name, data in local_files(here).items() if not name.startswith("dataset.work/")}
-    finally:
-        memory.rm("/chain", recursive=True)

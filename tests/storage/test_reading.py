@@ -94,22 +94,6 @@ def test_the_rows_are_those_of_the_local_dataset(dataset: Path, bucket: Bucket) 
     assert list(streamed) == here.select_columns(["image_id", "caption"]).to_list()
 
 
-def test_load_dataset_reads_the_shards(
-    dataset: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
-
-    # Another test may have been the first to import it, with the hub switched off; then it would refuse a store, too.
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    if int(datasets.__version__.split(".")[0]) < 3:
-        pytest.skip("datasets 2 gives s3fs arguments that it does not know")
-    url = bucket.upload(dataset, "dataset")
-    rows = datasets.load_dataset(
-        "parquet", data_files=f"{url}/data/*.parquet", split="train", cache_dir=str(tmp_path), columns=["image_id"]
-    )
-    assert rows["image_id"][:] == ic.load(dataset, columns=["image_id"])["image_id"][:]
-
-
 def test_all_forms_of_images_are_read_from_a_store(dataset: Path, bucket: Bucket, tmp_path: Path) -> None:
     import tarfile
 
