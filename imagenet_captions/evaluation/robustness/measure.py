@@ -14,6 +14,7 @@ import numpy as np
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.intervals import Floats, middle
 from imagenet_captions.evaluation.robustness.fits import (
+    BASELINES,
     EXTRAPOLATED,
     LEAST_NEAR,
     SPARSE,
@@ -32,6 +33,7 @@ from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Res
 SAME, ALL = "same classes", "all classes"
 LONGEST_NAME = 60  # letters of a model's name in a sentence
 _LEAST_CORRELATION = 0.9
+_OTHER_FORM = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
 
 
 @dataclass(frozen=True)
@@ -250,11 +252,10 @@ def _keep_comparable_means(models: tuple[ModelRobustness, ...]) -> tuple[ModelRo
     """Keep means of one form in a table; of two forms, those on all classes, which every model can have."""
     if len({model.mean.compared_on for model in models if model.mean}) < 2:
         return models
-    reason = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
     kept = []
     for model in models:
         apart = model.mean is not None and model.mean.compared_on == SAME
-        kept.append(replace(model, mean=None, no_mean=reason) if apart else model)
+        kept.append(replace(model, mean=None, no_mean=_OTHER_FORM) if apart else model)
     return tuple(kept)
 
 
@@ -276,7 +277,7 @@ def write_notes(report: RobustnessReport) -> tuple[str, ...]:
 def _notes_on_fits(report: RobustnessReport) -> Iterable[str]:
     for fit in report.fits:
         label, r = fit.shift.label, fit.quality[0]
-        if fit.left_out:
+        if fit.left_out and report.baseline.name not in BASELINES:  # docs/design/baseline-fit.md tells of those
             names = _listed(fit.left_out)
             yield f"{label}: the fit leaves out {names}, at 0 % or 100 %, without a logit"
         if r < _LEAST_CORRELATION:
@@ -311,17 +312,22 @@ def _notes_on_models(models: Sequence[ModelRobustness]) -> Iterable[str]:
     without = [result.model for result in results if IMAGENET not in result.accuracies]
     if without:
         yield f"no ImageNet accuracy: {_listed(without)}"
-    for shift in SHIFTS:
-        found = [model.shifts[shift.column] for model in models if shift.column in model.shifts]
-        if len({each.compared_on for each in found}) > 1:
-            yield (
-                f"{shift.label}: some models are compared on its own classes and some on all 1000 "
-                "(marked *), by two different curves; `all_classes=True` compares all alike"
-            )
     reasons: dict[str, list[str]] = {}
     for model in models:
         if model.no_mean and IMAGENET in model.result.accuracies:
             reasons.setdefault(model.no_mean, []).append(model.result.model)
+    mixed = []
+    for shift in SHIFTS:
+        found = [model.shifts[shift.column] for model in models if shift.column in model.shifts]
+        if len({each.compared_on for each in found}) > 1:
+            mixed.append(shift.label)
+    if mixed:
+        without = reasons.pop(_OTHER_FORM, [])
+        yield (
+            f"{', '.join(mixed)}: some models are compared on the shift's own classes and some on all 1000 (marked *), "
+            "by two different curves; `all_classes=True` compares all alike"
+            + (f", and gives a mean to {_listed(without)}" if without else "")
+        )
     for reason, names in reasons.items():
         yield f"no mean, {reason}: {_listed(names)}"
 

@@ -167,7 +167,7 @@ def test_a_table_has_means_of_one_form() -> None:
     report = measure_robustness([own, all_of_them])
     assert [model.mean is None for model in report.models] == [True, False]
     assert report.models[0].shifts == alone.shifts, "only the mean is withheld"
-    assert any(note.startswith("no mean, since its R and ObjectNet") for note in write_notes(report))
+    assert any(note.endswith("alike, and gives a mean to own classes") for note in write_notes(report))
     both = measure_robustness([own, all_of_them], all_classes=True)
     assert {model.mean for model in both.models} == {report.models[1].mean}
 
