@@ -19,6 +19,7 @@ _CLIP_RN50 = {"yfcc15m": "OpenCLIP RN50 YFCC-15M", "cc12m": "OpenCLIP RN50 CC-12
 class Published:
     """A published accuracy in percent of a ResNet-50 trained like `arm` on `data`.
 
+    Where the source does not name the loss, `arm` lists the arms that it may be, apart by spaces.
     `source` names who published it, `reference` the file, row and column that hold it.
     """
 
@@ -80,7 +81,7 @@ def published_for(run: Run, model: str, rows: int) -> tuple[Published, ...]:
     if model != REPORTED_MODEL or (run.pick.rows is not None and run.pick.rows < rows):
         return ()
     name = common_name(run.data)
-    return tuple(row for row in published_numbers() if row.data == name and row.arm == run.stem)
+    return tuple(row for row in published_numbers() if row.data == name and run.stem in row.arm.split())
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,7 @@ def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:
         ("yfcc15m", "clip", "RN50", "imagenet", [32.75, 31.3]),
         ("yfcc", "noclip", "RN50", "imagenet", [35.7]),
         ("imagenet-captions", "supervised", "RN50", "objectnet", [18.7]),
+        ("imagenet-captions", "clip", "RN50", "objectnet", [18.7]),
         ("yfcc15m", "clip-1853674", "RN50", "imagenet", []),
         ("mine", "clip", "RN50", "imagenet", []),
         ("yfcc15m", "clip", "micro", "imagenet", []),
@@ -280,4 +281,5 @@ def test_published_numbers_are_for_the_papers_model_on_known_data(
     run = replace(make_table("size", ask(TEXTS_ONLY, preset="paper")).runs[0], data=data, stem=arm)
     found = published_for(run, model, TEXTS_ONLY.rows)
     assert [each.top1 for each in found if each.test_set == test_set] == top1
+    assert all("unnamed loss" in each.source for each in found if each.top1 == 18.7)
     assert not published_for(run, model, TEXTS_ONLY.rows + 1), "a part of the data"
