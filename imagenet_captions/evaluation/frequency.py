@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.evaluation.classifiers import find_columns
 from imagenet_captions.evaluation.drawing import COLORS, LINE, add_grid, legend_text, new_figure
-from imagenet_captions.evaluation.intervals import Floats
+from imagenet_captions.evaluation.intervals import Floats, exact_intervals_possible
 from imagenet_captions.evaluation.known_sets import KNOWN, answers_of
 from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.imagenet.image_ids import is_wnid
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FREQUENCIES = {"images": "training images of the class", "mentions": "training captions that name the class"}
-_LEAST = 3  # classes for a correlation
+_LEAST = 3  # classes for a correlation, and for a slope
+_LEAST_SPAN = 2.0  # of the largest count over the smallest, for a slope
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ class ClassRow:
 class Relation:
     """Accuracy against one frequency over the classes of a test set.
 
-    `slope` is in percentage points for ten times the frequency, over the classes that occur; `absent` counts the
-    others. Spearman's correlation is over all classes. Both are None where every class has the same value.
+    `slope` is in percentage points for ten times the frequency, over the classes that occur, with its interval at 95 %
+    (Student's t) if scipy is installed; `absent` counts the others. It is None for fewer than three classes, or counts
+    that span less than a factor of two. Spearman's correlation is over all classes, and None where all have one value.
     """
 
     test_set: str
@@ -110,6 +112,7 @@ class Relation:
     spearman: float | None
     slope: float | None
     intercept: float | None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,23 @@ def _points(rows: Sequence[ClassRow], frequency: str) -> tuple[Floats, Floats]:
 def _relate(test_set: str, frequency: str, rows: Sequence[ClassRow]) -> Relation:
     counts, accuracies = _points(rows, frequency)
     occurs = counts > 0
-    slope, intercept = fit_line(np.log10(counts[occurs]), accuracies[occurs])
     absent, rank = int((~occurs).sum()), spearman(counts, accuracies)
-    return Relation(test_set, frequency, len(rows), absent, rank, slope, intercept)
+    relation = Relation(test_set, frequency, len(rows), absent, rank, None, None)
+    counts, accuracies = counts[occurs], accuracies[occurs]
+    if len(counts) < _LEAST or counts.max() < _LEAST_SPAN * counts.min():
+        return relation
+    x = np.log10(counts)
+    slope, intercept = np.polyfit(x, accuracies, 1)
+    interval = None
+    if exact_intervals_possible():
+        from scipy import stats
+
+        left = len(x) - 2
+        squares = ((accuracies - intercept - slope * x) ** 2).sum()
+        error = np.sqrt(squares / left / ((x - x.mean()) ** 2).sum())
+        half = float(stats.t.isf(0.025, left) * error)
+        interval = float(slope) - half, float(slope) + half
+    return replace(relation, slope=float(slope), intercept=float(intercept), interval=interval)
 
 
 def spearman(x: Floats, y: Floats) -> float | None:
@@ -206,14 +223,6 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray((last - (counts - 1) / 2)[places], dtype=np.float64)
 
 
-def fit_line(x: Floats, y: Floats) -> tuple[float, float] | tuple[None, None]:
-    """Return slope and intercept by least squares, if there is a slope."""
-    if len(x) < 2 or not np.ptp(x):
-        return None, None
-    slope, intercept = np.polyfit(x, y, 1)
-    return float(slope), float(intercept)
-
-
 def frequency_csv(report: FrequencyReport) -> str:
     """Return a row for each class of each test set; accuracies are in percent."""
     text = io.StringIO()
@@ -231,13 +240,22 @@ def format_frequency(report: FrequencyReport) -> str:
     rows = [["test set", "against", "classes", "never", "Spearman", "points per tenfold"]]
     for found in report.relations:
         rank = "-" if found.spearman is None else f"{found.spearman:+.3f}"
-        slope = "-" if found.slope is None else f"{found.slope:+.2f}"
         against = FREQUENCIES[found.frequency]
-        rows.append([found.test_set, against, f"{found.classes:,}", f"{found.absent:,}", rank, slope])
+        rows.append([found.test_set, against, f"{found.classes:,}", f"{found.absent:,}", rank, _slope(found) or "-"])
     lines = aligned(rows, left=(0, 1))
     if any("-" in row for row in rows):
-        lines.append("-: no value, since these classes all have the same frequency, or the same accuracy")
+        lines.append("-: no value: all classes have one frequency or accuracy, or their counts span less than twofold")
     return "\n".join(lines)
+
+
+def _slope(found: Relation) -> str:
+    """Return the slope with its interval, or nothing where there is none."""
+    if found.slope is None:
+        return ""
+    if found.interval is None:
+        return f"{found.slope:+.2f}"
+    low, high = found.interval
+    return f"{found.slope:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def draw_frequency(report: FrequencyReport, path: Path, kind: str) -> None:
@@ -260,13 +278,13 @@ def _draw_panel(axes: Axes, found: Relation, rows: Sequence[ClassRow]) -> None:
     if found.slope is not None and found.intercept is not None:
         ends = np.array([counts[occurs].min(), counts[occurs].max()])
         axes.plot(ends, found.intercept + found.slope * np.log10(ends), color=LINE, linewidth=1.4)
-    axes.set_ylim(-3, 125)  # room for the text above 100 %
+    axes.set_ylim(-3, 132)  # room for the text above 100 %
     axes.set_yticks(range(0, 101, 20))
     add_grid(axes)
     summary = f"n = {found.classes:,}"
     summary += f", of which {found.absent:,} never" if found.absent else ""
     summary += "\nSpearman " + ("undefined" if found.spearman is None else f"{found.spearman:+.2f}")
-    summary += "" if found.slope is None else f", {found.slope:+.1f} points per tenfold"
+    summary += f"\n{_slope(found)} points per tenfold" if found.slope is not None else ""
     axes.annotate(summary, (0.03, 0.97), xycoords="axes fraction", va="top", size=8, color=LINE)
     axes.set_title(legend_text(found.test_set), fontweight="bold")
     axes.set_xlabel(f"{FREQUENCIES[found.frequency]} (number)")

@@ -63,9 +63,25 @@ def test_the_numbers_are_scipys(seed: int) -> None:
     line = stats.linregress(np.log10(counts[counts > 0]), 10.0 * correct[counts > 0])
     assert found.slope == pytest.approx(line.slope, rel=1e-9)
     assert found.intercept == pytest.approx(line.intercept, rel=1e-9)
+    half = stats.t.isf(0.025, (counts > 0).sum() - 2) * line.stderr
+    assert found.interval == pytest.approx((line.slope - half, line.slope + half), rel=1e-9)
+    assert f"{line.slope:+.2f} [{line.slope - half:+.2f}, {line.slope + half:+.2f}]" in format_frequency(report)
     assert report.relations[1].spearman is None  # every class is named once
     assert report.relations[1].slope is None
-    assert format_frequency(report).endswith("the same frequency, or the same accuracy")
+    assert format_frequency(report).endswith("their counts span less than twofold")
+
+
+@pytest.mark.parametrize(
+    ("counts", "has_slope"),
+    [(range(304, 328, 2), False), (range(304, 609, 38), True), ((300, 590, 599), False), ((9, 900), False)],
+)
+def test_a_slope_takes_three_classes_whose_counts_span_a_factor_of_two(counts: range, has_slope: bool) -> None:
+    names = [*map(str, counts), "0", "00"]
+    known = [ClassCount(Class(name, name), int(name), 1) for name in names]
+    per_class = {name: (400, 40 + 25 * (at % 7)) for at, name in enumerate(names)}
+    found = measure_frequency(metrics_of("own", per_class), known).relations[0]
+    assert (found.slope is not None, found.interval is not None) == (has_slope, has_slope)
+    assert found.spearman is not None
 
 
 def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
