@@ -25,7 +25,7 @@ from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.config import PRESETS, config_of
 
 _COLUMNS = ("run", "images", "steps", "images seen", "GPU, reported")
-_WIDEST = 100
+_WIDEST = 110
 
 
 def describe(settings: AblateSettings) -> str:
@@ -43,7 +43,14 @@ def describe(settings: AblateSettings) -> str:
         return Rows(min(run.pick.rows or sizes[run.data], sizes[run.data]))
 
     tables = make_tables(settings.factors, ask)
-    planned = plan_runs(settings, tables, most_rows)
+
+    def is_bound(run: Run) -> bool:
+        """Rows without the needed caption are left out, but texts are not read here; a smaller sample has enough."""
+        takes_all = (run.pick.rows or sizes[run.data]) >= sizes[run.data]
+        needs_text = bool(run.pick.need) and settings.preset != "micro"  # whose captions are made
+        return run.pick.reads_texts or (takes_all and needs_text and not run.pick.domains)
+
+    planned = plan_runs(settings, tables, most_rows, is_bound)
     for name in {each.recipe.model for each in planned.values()} - PRESETS.keys():
         config_of(name)  # raises InputError for a model that cannot be built
     lines: list[str] = []
@@ -56,8 +63,10 @@ def describe(settings: AblateSettings) -> str:
         ]
         lines += [*_comparisons(table, planned), ""]
     lines += _notes([each for each in planned.values() if each.run.trains])
-    if any(each.run.pick.reads_texts for each in planned.values()):
-        lines.append("up to: how many texts name exactly one class is known only when the texts are read")
+    if any(each.at_most for each in planned.values()):
+        named = any(each.run.pick.reads_texts for each in planned.values())
+        what = "have the caption" + (", and how many texts name exactly one class," if named else "")
+        lines.append(f"up to: how many rows {what} is known only when the texts are read")
     return "\n".join(_wrapped(line) for line in lines)
 
 
@@ -97,13 +106,14 @@ def _row(planned: Planned) -> tuple[str, ...]:
     run, recipe = planned.run, planned.recipe
     if not run.trains:
         return (run.name, *("-" for _ in _COLUMNS[1:]))
-    most = "up to " if run.pick.reads_texts else ""
-    sizes = [f"{most}{number:,}" for number in (planned.images, planned.steps, planned.seen)]
+    most = "up to " if planned.steps_at_most else ""
     found = throughput_of(recipe.objective, recipe.model, recipe.precision)
     return (
         run.name,
-        *sizes,
-        f"{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-",
+        planned.shown_images,
+        planned.shown_steps,
+        f"{most}{planned.seen:,}",
+        f"{'≤ ' if most else ''}{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-",
     )
 
 
@@ -148,7 +158,8 @@ def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
 
 def _notes(trained: Sequence[Planned]) -> list[str]:
     """Return the sum of the trainings, and which throughputs of GPUs were reported."""
-    lines = [f"{len(trained)} trainings, {sum(each.seen for each in trained):,} images seen"]
+    most = "up to " if any(each.steps_at_most for each in trained) else ""
+    lines = [f"{len(trained)} trainings, {most}{sum(each.seen for each in trained):,} images seen"]
     recipes = [each.recipe for each in trained]
     found = [throughput_of(recipe.objective, recipe.model, recipe.precision) for recipe in recipes]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}

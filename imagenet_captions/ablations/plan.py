@@ -33,7 +33,11 @@ from imagenet_captions.training.settings import check_share
 
 @dataclass(frozen=True)
 class Planned:
-    """A run with its recipe and its rows; `steps`, and the images seen in them, are those of its model's training."""
+    """A run with its recipe and its rows; `steps`, and the images seen in them, are those of its model's training.
+
+    `at_most` says that `images` is a bound, since the texts of the rows are not read yet, and `steps_at_most` that
+    `steps` and `seen` are.
+    """
 
     run: Run
     recipe: Recipe
@@ -42,6 +46,18 @@ class Planned:
     digest: str
     steps: int
     seen: int
+    at_most: bool = False
+    steps_at_most: bool = False
+
+    @property
+    def shown_images(self) -> str:
+        """The number of images, with "up to" before a bound."""
+        return f"{'up to ' if self.at_most else ''}{self.images:,}"
+
+    @property
+    def shown_steps(self) -> str:
+        """The number of steps, with "up to" before a bound."""
+        return f"{'up to ' if self.steps_at_most else ''}{self.steps:,}"
 
     @property
     def model_run(self) -> str:
@@ -49,9 +65,15 @@ class Planned:
         return self.run.model_of or self.run.name
 
 
-def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callable[[Run], Rows]) -> dict[str, Planned]:
+def plan_runs(
+    settings: AblateSettings,
+    tables: Iterable[Table],
+    rows_of: Callable[[Run], Rows],
+    is_bound: Callable[[Run], bool] = lambda run: False,
+) -> dict[str, Planned]:
     """Return all runs of the tables once, by name, each after the runs that it needs.
 
+    `is_bound` tells whether a run may have fewer rows than `rows_of` returns.
     Raises InputError for batches that the devices cannot share.
     """
     found: dict[str, Planned] = {}
@@ -65,8 +87,21 @@ def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callab
         check_share(recipe, settings.processes)
         size = step_size(rows.count, run.batch_size, settings.processes * recipe.accumulate)
         an_epoch = rows.count // size
-        steps = run.epochs * an_epoch if run.steps_of is None else found[run.steps_of].steps
-        found[run.name] = Planned(run, recipe, rows, rows.count, rows.digest, steps, steps * size)
+        steps, at_most = run.epochs * an_epoch, is_bound(run)
+        steps_at_most = at_most
+        if run.steps_of is not None:
+            steps, steps_at_most = found[run.steps_of].steps, found[run.steps_of].steps_at_most
+        found[run.name] = Planned(
+            run,
+            recipe,
+            rows,
+            rows.count,
+            rows.digest,
+            steps,
+            steps * size,
+            at_most,
+            steps_at_most,
+        )
     return found
 
 
@@ -146,8 +181,11 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
     found: dict[str, Values] = {}
     passes = [each.seen / each.images for each in pair]
     if pair[0].images != pair[1].images or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
-        one, other = (f"{each.images:,}, each seen {each.seen / each.images:.3g} times" for each in pair)
+        one, other = (f"{each.shown_images}, each seen {each.seen / each.images:.3g} times" for each in pair)
         found["images"] = one, other
+    elif any(each.at_most for each in pair) and not _same_rows(*pair):
+        one, other = (each.shown_images for each in pair)
+        found["images"] = one, f"{other}, not counted yet" if one == other else other
     found |= _pair_up([{**_data(each), **_recipe(each.recipe)} for each in pair])
     first, second = (each.run for each in pair)
     if first.objective != second.objective:
@@ -157,6 +195,12 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
     if first.model_of or second.model_of:  # one model, asked in two ways
         tests = [{"classifier": each["classifier"]} for each in tests]
     return found | _pair_up(tests)
+
+
+def _same_rows(one: Planned, other: Planned) -> bool:
+    """Return whether two runs have the same rows whatever their texts say: both read them, or neither does."""
+    picks = [replace(each.run.pick, labels=OWN, named=each.run.pick.reads_texts) for each in (one, other)]
+    return one.run.data == other.run.data and picks[0] == picks[1]
 
 
 def describe_differences(found: Mapping[str, Values]) -> str:
@@ -193,7 +237,7 @@ def _data(planned: Planned) -> dict[str, str]:
         "data": run.data,
         "rows": rows,
         "starts from": run.init or "random weights",
-        "steps": f"{planned.steps:,}",
+        "steps": planned.shown_steps,
     }
 
 
