@@ -1,4 +1,4 @@
-"""The commands of the page on evaluate, run as they are written, over small replicas of what they name."""
+"""The commands of the pages on evaluate, compare and score, run as they are written, over small replicas."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from imagenet_captions.cli.app import app
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import save_model
+from tests.command_line import invoke
+from tests.dataset.made import make_dataset, rows
+from tests.evaluation.comparison.made_results import write_result
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 WNIDS = sorted(set(classes.read_list("imagenet-r")) & set(classes.read_list("imagenet-a")))[:2]
 
 
@@ -39,26 +41,51 @@ def write_sets(root: Path) -> None:
     save_model(build_model("micro", seed=0), root / "RUN")
 
 
-def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_sets(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) == 7
-    for command in commands:
-        words = shlex.split(command)[1:]
+def run_page(name: str) -> list[str]:
+    """Run the commands of a page and then its code; return what each command said."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    said = []
+    for line in "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines():
+        words = shlex.split(line)[1:]
         if words[0] == "evaluate" and "--classifier" not in words and "--prompts" not in words:
             words += ["--prompts", "none"]  # 80 sentences for 1000 classes take a minute
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, done.output
+        code, told = invoke(*words)
+        assert code == 0, told
+        said.append(told)
+    for program in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(program, {})
+    return said
+
+
+def test_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert len(run_page("evaluate.md")) == 7
     measured = json.loads((tmp_path / "metrics.json").read_text())["test_sets"]
     assert {name: entry["n"] for name, entry in measured.items()} == {
-        "imagenet": 4,
-        "imagenet_on_r_classes": 4,
-        "imagenet_on_a_classes": 4,
-        "imagenet-v2": 6,
-        "imagenet-r": 6,
-        "imagenet-sketch": 6,
+        **dict.fromkeys(("imagenet", "imagenet_on_r_classes", "imagenet_on_a_classes"), 4),
+        **dict.fromkeys(("imagenet-v2", "imagenet-r", "imagenet-sketch", "imagenet-a"), 6),
         "objectnet": 3,
-        "imagenet-a": 6,
     }
+
+
+def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    right = np.arange(60) % 2 == 0
+    for number, name in enumerate("abc"):
+        write_result(Path("runs") / name, {"imagenet": np.roll(right, 30 * number) | (np.arange(60) < 9 * number)})
+    for name, kind in (("zero-shot", "zero-shot"), ("probe", "linear-probe")):
+        write_result(Path(name), {"imagenet": right}, kind=kind).rename(f"{name}.json")
+        (Path(name) / "metrics.answers.parquet").rename(f"{name}.answers.parquet")
+    assert ["difference (95 %)" in told for told in run_page("compare.md")] == [True] * 3
+    assert {"compare.csv", "compare.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_dataset(tmp_path, rows(4), images=True).rename(tmp_path / "imagenet-captions")
+    save_model(build_model("micro", seed=0), tmp_path / "RUN")
+    monkeypatch.chdir(tmp_path)
+    assert all("kept" in told for told in run_page("score.md"))
+    assert "'weights'" in capsys.readouterr().out

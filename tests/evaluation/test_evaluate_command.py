@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from imagenet_captions.cli.app import app
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import save_model
+from tests.command_line import invoke
 from tests.evaluation.made_sets import picture, write_files, write_parquet
 
 
@@ -25,30 +24,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-    return done.exit_code, done.output
-
-
 def test_from_test_sets_to_effective_robustness(model: Path, tmp_path: Path) -> None:
     wnids = ("n01443537", "n01484850")
     files = {f"{wnid}/{number}.jpg": picture(number * 20, size=32) for wnid in wnids for number in range(4)}
     val, r = write_files(tmp_path / "val", files), write_files(tmp_path / "r", files)
     table, out = tmp_path / "RESULTS.csv", tmp_path / "metrics.json"
-    arguments = (
-        model,
-        "--on",
-        f"imagenet={val}",
-        "--on",
-        f"imagenet-r={r}",
-        "--prompts",
-        "none",
-        "--out",
-        out,
-        "--overwrite",
-    )
+    arguments = f"{model} --on imagenet={val} --on imagenet-r={r} --prompts none --out {out} --overwrite".split()
     for name in ("first", "second", "second"):
-        code, output = run(*arguments, "--results", table, "--as", name)
+        code, output = invoke("evaluate", *arguments, "--results", table, "--as", name)
         assert code == 0, output
     assert "49,992 missing" in output
     rows = list(csv.DictReader(table.read_text().splitlines()))
@@ -56,20 +39,19 @@ def test_from_test_sets_to_effective_robustness(model: Path, tmp_path: Path) -> 
     measured = json.loads(out.read_text())["test_sets"]
     assert float(rows[0]["imagenet-r"]) == pytest.approx(measured["imagenet-r"]["top1"], abs=1e-6)
     assert rows[0]["imagenet_on_r_classes_n"] == "8"
-    done = CliRunner().invoke(app, ["robustness", str(table), "--units", "fraction"])
-    assert done.exit_code == 0, done.output
+    code, output = invoke("robustness", table, "--units", "fraction")
+    assert code == 0, output
 
 
 def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) -> None:
     images = [picture(number * 10, size=32) for number in range(8)]
     path = write_parquet(tmp_path / "micro.parquet", [0, 1] * 4, ["cat", "dog"], images)
     out = tmp_path / "metrics.json"
-    code, output = run(model, "--on", f"micro={path}", "--classifier", "head", "--out", out)
+    given = ["evaluate", model, "--on", f"micro={path}", "--out", out, "--classifier"]
+    code, output = invoke(*given, "head")
     assert code == 0, output
     assert json.loads(out.read_text())["test_sets"]["micro"]["n"] == 8
-    code, output = run(
-        model, "--on", f"micro={path}", "--classifier", "k-shot", "--train", path, "--k", 2, "--out", out, "--overwrite"
-    )
+    code, output = invoke(*given, "k-shot", "--train", path, "--k", 2, "--overwrite")
     assert code == 0, output
     assert "k 2, train_images 4" in output
 
@@ -91,7 +73,7 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("val").mkdir()
-    code, output = run(*arguments.replace("MODEL", str(model)).split())
+    code, output = invoke("evaluate", *arguments.replace("MODEL", str(model)).split())
     assert code == 2
     assert output.count("\n") == 1, output
     assert message in output
