@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import imagenet_captions as ic
-from imagenet_captions.cli.app import app
 from imagenet_captions.evaluation.results import answers_path
+from tests.command_line import invoke
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
 
 RANDOM = np.random.default_rng(3)
@@ -20,9 +20,7 @@ FIRST = RANDOM.random(300) < 0.5
 SECOND = np.where(RANDOM.random(300) < 0.2, ~FIRST, FIRST)
 
 
-def run(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["compare", *map(str, arguments)])
-    return done.exit_code, done.output
+run = partial(invoke, "compare")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,26 +37,74 @@ def found_in(test_set: TestSet) -> dict[bytes, str]:
     return {test_set.images.image(index): key for index, key in enumerate(keys)}
 
 
-VAL_ANSWERS = {picture(number): wnid for number, wnid in enumerate(VAL, 1)}
+R, A = (KNOWN[name].wnids for name in ("imagenet-r", "imagenet-a"))
+IMAGES = [picture(number) for number in range(4)]
+# "10" comes before "2" in the order of ImageFolder, which shifts every label.
+BY_NUMBER = {f"{number}/{number}.jpeg": IMAGES[at] for at, number in enumerate((0, 2, 10, 999))}
+NUMBERED = [classes.by_index(number).wnid for number in (0, 2, 10, 999)]
+IN_R = {f"./imagenet-r/{wnid}/{number}.jpg": IMAGES[number] for number, wnid in enumerate(R[:3])}
+AROUND = {f"a/val/{name}": data for name, data in BY_WNID.items()}
+NO_IMAGES = {"a/README.txt": b"x", f"a/val/{TENCH}/._0.JPEG": b"x", "__MACOSX/n01440764/1.JPEG": b"x"}
+NAMED = {f"ILSVRC2012_val_{number:08d}_{wnid}.JPEG": IMAGES[number] for number, wnid in enumerate(VAL)}
+OBJECTS = ["Butcher's knife", "Air freshener", "T-shirt"]
+OBJECTS_SHOWN = ["butchers_knife", None, "t-shirt"]
 
 
-def test_folders_by_wnid(tmp_path: Path) -> None:
+def shards(path: Path, tar: str) -> Path:
+    """Write WebDataset shards of CLIP_benchmark: an index for each image, and names of classes beside the folder."""
+    samples = {f"s{number}.jpg": IMAGES[number] for number in range(3)}
+    samples |= {"s0.cls": b"1", "s1.cls": b"0", "s2.cls": b"199"}
+    (path / "test").mkdir(parents=True)
+    write_tar(path / "test" / "0.tar", dict(sorted(samples.items())))
+    (path / "classnames.txt").write_text("\n".join(hugging_face_names(R)))
+    return path / "test" / tar
+
+
+# A set, how it is written below a path, and what its images, in order, show; None is left out.
+LAYOUTS: list[tuple[str, Callable[[Path], Path], list[str | None]]] = [
+    ("imagenet", lambda path: write_files(path, BY_WNID), [*VAL]),
+    ("imagenet", lambda path: write_files(path, AROUND | NO_IMAGES), [*VAL]),
+    ("imagenet", lambda path: write_files(path, {f"{TENCH}/1.JPEG": IMAGES[0]}) / TENCH, [TENCH]),
+    ("imagenet", lambda path: write_files(path, NAMED), [*VAL]),
+    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar"), IN_R), [*R[:3]]),
+    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar.gz"), IN_R, "w:gz"), [*R[:3]]),
+    ("imagenet-v2", lambda path: write_files(path, BY_NUMBER), [*NUMBERED]),
+    ("imagenet-v2", lambda path: write_files(path, {f"{TENCH}/2.jpeg": IMAGES[0]}), [TENCH]),
+    ("imagenet", lambda path: write_parquet(path / "a.parquet", [0, 1, 0], [SHARK, TENCH]), [SHARK, TENCH, SHARK]),
+    ("objectnet", lambda path: write_parquet(path / "o.parquet", [0, 1, 2], OBJECTS), OBJECTS_SHOWN),
+    # 0 is not an index of ImageNet-A's, so these count its own classes.
+    ("imagenet-a", lambda path: write_parquet(path / "a.parquet", [0, 1, 5], None), [A[0], A[1], A[5]]),
+    ("imagenet-sketch", lambda path: write_parquet(path / "a.parquet", [0, 999], None), [TENCH, classes.wnids()[-1]]),
+    ("imagenet-r", lambda path: shards(path, "0.tar"), [R[1], R[0], R[199]]),
+    ("imagenet-r", lambda path: shards(path, ""), [R[1], R[0], R[199]]),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "shown"), LAYOUTS)
+def test_layouts(tmp_path: Path, name: str, write: Callable[[Path], Path], shown: list[str | None]) -> None:
+    found = open_test_set(name, write(tmp_path / "set"), tmp_path)
+    assert found_in(found) == {image: key for image, key in zip(IMAGES, shown, strict=False) if key is not None}
+    assert found_in(pickle.loads(pickle.dumps(found))) == found_in(found)
+
+
+def test_classes_are_those_of_the_set(tmp_path: Path) -> None:
     found = open_test_set("imagenet", write_files(tmp_path / "val", BY_WNID), tmp_path)
-    assert found_in(found) == {picture(number): wnid for number, wnid in enumerate(VAL)}
     assert tuple(each.key for each in found.classes) == found.answers == classes.wnids()
     assert found.classes[0].name == "tench"
     assert (found.groups == range(1000)).all()
+    path = shards(tmp_path / "r", "0.tar")
+    assert open_test_set("mine", path, tmp_path).classes[0].name == ", ".join(classes.by_wnid(R[0]).lemmas)
+    assert open_test_set("imagenet-r", path, tmp_path).answers == R
 
 
-def test_a_folder_around_and_files_that_are_no_images_change_nothing(tmp_path: Path) -> None:
-    root = write_files(tmp_path / "in", {f"a/val/{name}": data for name, data in BY_WNID.items()})
-    write_files(root, {"a/README.txt": b"x", f"a/val/{TENCH}/._0.JPEG": b"x", "__MACOSX/n01440764/1.JPEG": b"x"})
-    assert len(open_test_set("imagenet", root, tmp_path).labels) == len(VAL)
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-r", "imagenet-a", "imagenet-sketch", "imagenet-v2"])
+def test_parquet_with_names_of_classes(tmp_path: Path, name: str) -> None:
+    own = KNOWN[name].wnids
+    path = write_parquet(tmp_path / "set.parquet", [3, len(own) - 1, 0], hugging_face_names(own))
+    assert found_in(open_test_set(name, path, tmp_path)) == dict(zip(IMAGES, (own[3], own[-1], own[0]), strict=False))
 
 
-def test_the_folder_of_one_class_is_that_class(tmp_path: Path) -> None:
-    write_files(tmp_path, {f"{TENCH}/1.JPEG": picture(1)})
-    assert found_in(open_test_set("imagenet", tmp_path / TENCH, tmp_path)) == {picture(1): TENCH}
+VAL_ANSWERS = {picture(number): wnid for number, wnid in enumerate(VAL, 1)}
 
 
 def test_a_tar_is_unpacked_once_and_two_of_one_name_are_two(tmp_path: Path) -> None:
@@ -72,20 +121,6 @@ def test_a_tar_is_unpacked_once_and_two_of_one_name_are_two(tmp_path: Path) -> N
     again = open_test_set("imagenet-r", paths[0], tmp_path / "scratch")
     assert found_in(again) == found_in(opened[0])
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").iterdir()} == written
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_tar_of_folders(tmp_path: Path, compressed: bool) -> None:
-    name, mode = ("r.tar.gz", "w:gz") if compressed else ("r.tar", "w")
-    wnids = classes.read_list("imagenet-r")[:3]
-    files = {f"./imagenet-r/{wnid}/{number}.jpg": picture(number) for number, wnid in enumerate(wnids)}
-    path = write_tar(tmp_path / name, files, mode)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    found = open_test_set("imagenet-r", path, scratch)
-    assert found_in(found) == {picture(number): wnid for number, wnid in enumerate(wnids)}
-    assert found_in(pickle.loads(pickle.dumps(found))) == found_in(found)
-    assert found.answers == classes.read_list("imagenet-r")
 
 
 @pytest.mark.parametrize("tar", [False, True])
@@ -132,11 +167,6 @@ def test_labels_from_the_packed_devkit(tmp_path: Path) -> None:
     assert found_in(open_test_set("imagenet", val, tmp_path)) == VAL_ANSWERS
 
 
-def test_labels_in_the_names_of_unpacked_parquet(tmp_path: Path) -> None:
-    files = {f"ILSVRC2012_val_{number:08d}_{wnid}.JPEG": picture(number) for number, wnid in enumerate(VAL, 1)}
-    assert found_in(open_test_set("imagenet", write_files(tmp_path / "val", files), tmp_path)) == VAL_ANSWERS
-
-
 def test_the_devkit_has_an_order_of_its_own() -> None:
     assert sorted(devkit_order()) == list(classes.wnids())
     # ILSVRC2012_ID of some validation images, and the index of their classes in Caffe's val.txt
@@ -175,19 +205,6 @@ def test_labels_that_are_not_there(tmp_path: Path) -> None:
         read_labels(write_tar(tmp_path / "other.tar", {"x": b""}))
 
 
-def test_imagenet_v2_has_folders_by_number(tmp_path: Path) -> None:
-    # "10" comes before "2" in the order of ImageFolder, which shifts every label.
-    numbers = [0, 2, 10, 999]
-    files = {f"v2/{number}/{number}.jpeg": picture(number % 256, number // 256) for number in numbers}
-    found = open_test_set("imagenet-v2", write_files(tmp_path, files), tmp_path)
-    assert found_in(found) == {
-        picture(number % 256, number // 256): classes.by_index(number).wnid for number in numbers
-    }
-    by_wnid = {f"format/{classes.by_index(number).wnid}/{number}.jpeg": picture(number % 256) for number in numbers}
-    found = open_test_set("imagenet-v2", write_files(tmp_path / "format", by_wnid), tmp_path)
-    assert set(found_in(found).values()) == {classes.by_index(number).wnid for number in numbers}
-
-
 def test_another_variant_of_imagenet_v2_is_said(tmp_path: Path) -> None:
     files = {"imagenetv2-threshold0.7/0/x.jpeg": picture(0)}
     path = write_files(tmp_path, files) / "imagenetv2-threshold0.7"
@@ -211,54 +228,12 @@ def test_objectnet_groups_its_classes(tmp_path: Path) -> None:
     assert members == ["n02835271", "n03792782"] == sorted(objectnet_folders()["bicycle"])
 
 
-def test_objectnet_by_its_written_labels(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "o.parquet", [0, 1, 2], ["Butcher's knife", "Air freshener", "T-shirt"])
-    assert set(found_in(open_test_set("objectnet", path, tmp_path)).values()) == {"butchers_knife", "t-shirt"}
-
-
-@pytest.mark.parametrize("name", ["imagenet", "imagenet-r", "imagenet-a", "imagenet-sketch", "imagenet-v2"])
-def test_parquet_with_names_of_classes(tmp_path: Path, name: str) -> None:
-    own = KNOWN[name].wnids
-    path = write_parquet(tmp_path / "set.parquet", [3, len(own) - 1, 0], hugging_face_names(own))
-    found = open_test_set(name, path, tmp_path)
-    assert found_in(found) == {picture(0): own[3], picture(1): own[-1], picture(2): own[0]}
-
-
-def test_parquet_with_wnids_in_another_order(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "set.parquet", [0, 1, 0], [SHARK, TENCH])
-    assert found_in(open_test_set("imagenet", path, tmp_path)) == dict(
-        zip(map(picture, range(3)), (SHARK, TENCH, SHARK), strict=True)
-    )
-
-
-def test_parquet_with_numbers(tmp_path: Path) -> None:
-    own = classes.read_list("imagenet-a")
-    path = write_parquet(tmp_path / "set.parquet", [0, 1, 5], None)  # 0 is not an index of ImageNet-A's
-    assert list(found_in(open_test_set("imagenet-a", path, tmp_path)).values()) == [own[0], own[1], own[5]]
-    path = write_parquet(tmp_path / "set.parquet", [0, 999], None)
-    assert set(found_in(open_test_set("imagenet-sketch", path, tmp_path)).values()) == {TENCH, classes.wnids()[-1]}
-
-
 def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "set.parquet", [0, -1, 1], [TENCH, SHARK])
     found = open_test_set("imagenet", path, tmp_path)
     assert found.left_out == {"no label": 1}
     assert len(found_in(found)) == len(found.images) == 2
     assert open_test_set("mine", path, tmp_path).left_out == {"no label": 1}
-
-
-def test_webdataset_shards_of_clip_benchmark(tmp_path: Path) -> None:
-    samples = {}
-    for number, label in enumerate((1, 0, 199)):
-        samples |= {f"s{number}.cls": str(label).encode(), f"s{number}.jpg": picture(number)}
-    (tmp_path / "test").mkdir()
-    path = write_tar(tmp_path / "test" / "0.tar", samples)
-    (tmp_path / "classnames.txt").write_text("\n".join(hugging_face_names(KNOWN["imagenet-r"].wnids)))
-    own = KNOWN["imagenet-r"].wnids
-    expected = {picture(0): own[1], picture(1): own[0], picture(2): own[199]}
-    assert open_test_set("mine", path, tmp_path).classes[0].name == ", ".join(classes.by_wnid(own[0]).lemmas)
-    assert found_in(open_test_set("imagenet-r", path, tmp_path)) == expected
-    assert found_in(open_test_set("imagenet-r", path.parent, tmp_path)) == expected
 
 
 def test_any_other_name_is_a_set_of_its_own(tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from imagenet_captions.cli.app import app
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.evaluate import evaluate_model, format_metrics
 from imagenet_captions.evaluation.results import read_answers
@@ -20,6 +18,7 @@ from imagenet_captions.evaluation.testsets import leave_out, open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import save_model
+from tests.command_line import invoke
 from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
@@ -85,18 +84,11 @@ def part(entry: dict[str, Any]) -> dict[str, Any]:
 def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path) -> None:
     path = tmp_path / "dups.csv"
     path.write_text(AS_PUBLISHED)
-    settings = [
-        EvaluateSettings(
-            "made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1), without=without
-        )
-        for without in (None, path)
-    ]
-    every, less = (evaluate_model(MadeModel(), each) for each in settings)
+    settings = EvaluateSettings("made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1))
+    every, less = (evaluate_model(MadeModel(), replace(settings, without=each)) for each in (None, path))
     assert less["without"] == str(path)
     own = {f"{WNIDS[at]}/{name}": data for at, (name, data) in enumerate(flat_val(6).items()) if at not in (1, 2)}
-    alone = evaluate_model(
-        MadeModel(), replace(settings[0], test_sets=(("imagenet", write_files(tmp_path / "v", own)),))
-    )
+    alone = evaluate_model(MadeModel(), replace(settings, test_sets=(("imagenet", write_files(tmp_path / "v", own)),)))
     for name, entry in less["test_sets"].items():
         whole = every["test_sets"][name]
         assert entry["all_images"] == {key: whole[key] for key in entry["all_images"]}
@@ -117,14 +109,13 @@ def test_the_command_leaves_them_out_of_the_answers_too(val: Path, tmp_path: Pat
     arguments = (
         f"evaluate {tmp_path / 'model'} --on imagenet={val} --prompts none --out {tmp_path / 'm.json'} --workers 1"
     )
-    done = CliRunner().invoke(app, [*arguments.split(), "--without", str(tmp_path / "dups.txt")])
-    assert done.exit_code == 0, done.output
-    assert "without the 1 listed ones" in done.output
+    code, told = invoke(*arguments.split(), "--without", tmp_path / "dups.txt")
+    assert code == 0, told
+    assert "without the 1 listed ones" in told
     answers = read_answers(tmp_path / "m.answers.parquet")["imagenet"]
     assert len(answers) == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["n"] == 5
     assert "ILSVRC2012_val_00000002.JPEG" not in answers["image_id"].to_pylist()
     correct = np.mean(answers["correct"].to_pylist())
     assert correct == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["top1"]
-    missing = CliRunner().invoke(app, [*arguments.split(), "--overwrite", "--without", str(tmp_path / "no.txt")])
-    assert missing.exit_code == 2
-    assert "no.txt does not exist" in missing.output
+    code, told = invoke(*arguments.split(), "--overwrite", "--without", tmp_path / "no.txt")
+    assert (code, "no.txt does not exist" in told) == (2, True)
