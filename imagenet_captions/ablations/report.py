@@ -181,16 +181,17 @@ class Report:
         others = {name: result for name, result in baseline.items() if name not in tested}
         shown = [(result.run.arm, result) for result in tested.values()]
         shown += [(f"{result.run.arm} (other factor)", result) for result in others.values()]
+        answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
+        measured = above_line(answers, list(baseline), clean, shifts)
         figure = f"figure-{factor.table.factor}.svg"
-        draw_shifts(shown, list(baseline), clean, shifts, self.folder / figure)
+        line = [] if measured is None else list(baseline)
+        draw_shifts(shown, line, clean, shifts, self.folder / figure)
         parts = [f"![accuracy under the shifts against accuracy without]({figure})"]
         if factor.table.factor == DOMAIN:
             return [
                 *parts,
                 "Points are accuracies on the held-out classes, for which there is no line.",
             ]
-        answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
-        measured = above_line(answers, list(baseline), clean, shifts)
         if measured is None:
             return [
                 *parts,
