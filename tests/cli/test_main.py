@@ -45,10 +45,14 @@ def ours(modules: set[str]) -> set[str]:
     return {name for name in modules if name.startswith("imagenet_captions")}
 
 
-def test_the_help_imports_no_command() -> None:
+def test_help_completion_and_a_plan_import_no_more_than_they_need() -> None:
     modules = imported_for("--help")
-    assert ours(modules) == FOR_HELP
+    typed = {"COMP_WORDS": "imagenet-captions ", "COMP_CWORD": "1"}
+    completed = imported_for(_IMAGENET_CAPTIONS_COMPLETE="bash_complete", **typed)
+    assert ours(modules) == ours(completed) == FOR_HELP
     assert modules & HEAVY == set()
+    plan = ("ablate", "all", "imagenet-captions=463622", "cc12m=9000000", "--dry-run", "--out", "paper")
+    assert "torch" not in imported_for(*plan)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -57,17 +61,6 @@ def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     groups = {f"imagenet_captions.cli.{entry.module}" for entry in COMMANDS.values()}
     assert modules & groups == {f"imagenet_captions.cli.{COMMANDS[command].module}"}
     assert modules & HEAVY == set()
-
-
-def test_a_shell_completes_names_without_importing_a_command() -> None:
-    typed = {"COMP_WORDS": "imagenet-captions ", "COMP_CWORD": "1"}
-    modules = imported_for(_IMAGENET_CAPTIONS_COMPLETE="bash_complete", **typed)
-    assert ours(modules) == FOR_HELP
-
-
-def test_a_plan_of_trainings_is_made_without_pytorch() -> None:
-    plan = ("ablate", "all", "imagenet-captions=463622", "cc12m=9000000", "--dry-run", "--out", "paper")
-    assert "torch" not in imported_for(*plan)
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="the commands first say that the extra is missing")

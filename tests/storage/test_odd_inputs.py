@@ -19,7 +19,6 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file, require_there, walk
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
-from tests.packager.made import images, tar_of
 
 LONG = "x" * 300
 
@@ -167,34 +166,30 @@ from tests.command_line import run_cli
 ended = [run_cli(*command.split()) for command in sys.argv[1:]]
 print(json.dumps([(done.returncode, done.stderr) for done in ended]))
 """
-DENIED = ["urls.txt", "captions.parquet", "dataset/manifest.json", "images.tar"]
+DENIED = {
+    "match --urls urls.txt --out x": "urls.txt",
+    "package --captions captions.parquet --out x": "captions.parquet",
+    "filter dataset --class dog --out x": "dataset/manifest.json",
+}
 
 
 def test_permission_denied_names_its_file(there: Path, tmp_path: Path) -> None:
     setpriv = shutil.which("setpriv") if os.geteuid() == 0 else ""
     if setpriv is None:
         pytest.skip("root may read everything")
-    shutil.copy(SAMPLE / "urls.txt", tmp_path / "urls.txt")
+    for path in (SAMPLE / "urls.txt", there / "captions.parquet", there / "captions.outcomes.parquet"):
+        shutil.copy(path, tmp_path)
     shutil.copytree(there / "dataset", tmp_path / "dataset")
-    shutil.copy(there / "captions.parquet", tmp_path / "captions.parquet")
-    shutil.copy(there / "captions.outcomes.parquet", tmp_path / "captions.outcomes.parquet")
-    (tmp_path / "images.tar").write_bytes(tar_of(images()))
-    for name in DENIED:
+    for name in DENIED.values():
         (tmp_path / name).chmod(0)
-    commands = {
-        "match --urls urls.txt --out x": "urls.txt",
-        "package --captions captions.parquet --out x": "captions.parquet",
-        f"package --captions {there / 'captions.parquet'} --images images.tar --out x": "images.tar",
-        "filter dataset --class dog --out x": "dataset/manifest.json",
-    }
     without_power = [setpriv, "--bounding-set=-dac_override,-dac_read_search"] if setpriv else []
     ended = subprocess.run(
-        [*without_power, sys.executable, "-c", RUN_ALL, *commands],
+        [*without_power, sys.executable, "-c", RUN_ALL, *DENIED],
         capture_output=True,
         check=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    for (code, error), name in zip(json.loads(ended.stdout), commands.values(), strict=True):
+    for (code, error), name in zip(json.loads(ended.stdout), DENIED.values(), strict=True):
         assert code == 2, error
         assert error.splitlines()[-1].endswith(f"{name}: permission denied; check who may read and write there")

@@ -338,38 +338,28 @@ def test_private_names_of_killed_runs_are_removed_and_nothing_else(tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == len(others) + 1
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
 def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As two jobs of a cluster with a TMPDIR each: whoever ends later keeps its result under its private name."""
-    out, folder = tmp_path / "out.csv", tmp_path / "folder"
+    out, private = tmp_path / "out", list[Path]()
     monkeypatch.setattr("imagenet_captions.storage.outputs.holding", lambda outputs, seconds=0: nullcontext())
-    private = []
 
-    def write_file() -> None:
-        with producing([out]) as (new,):
+    def write() -> None:
+        with producing([out]) if kind == "file" else producing_folder(out) as made:
+            new = made[0] if isinstance(made, list) else made
             if not private:
                 private.append(new)
-                write_file()
+                write()
                 assert new.exists()
-            new.write_text("first" if new in private else "second")
+            written(new if kind == "file" else new / "a", "first" if new in private else "second")
 
-    def write_folder() -> None:
-        with producing_folder(folder) as new:
-            if len(private) < 2:
-                private.append(new)
-                write_folder()
-                assert new.exists()
-            written(new / "a", "first" if new in private else "second")
-
-    with pytest.raises(InputError, match=r"out.csv appeared while this run worked, and stays; what .*partial") as told:
-        write_file()
-    assert (out.read_text(), private[0].read_text()) == ("second", "first")
+    with pytest.raises(InputError, match=r"out appeared while this run worked, and stays; what .*partial") as told:
+        write()
     assert str(private[0]) in str(told.value)
-    with pytest.raises(InputError, match=r"folder appeared while this run worked, and stays; what .*partial") as told:
-        write_folder()
-    assert ((folder / "a").read_text(), (private[1] / "a").read_text()) == ("second", "first")
-    assert str(private[1]) in str(told.value)
+    places = [out, private[0]] if kind == "file" else [out / "a", private[0] / "a"]
+    assert [path.read_text() for path in places] == ["second", "first"]
 
 
 KILLED = """

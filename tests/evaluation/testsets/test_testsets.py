@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,28 +61,36 @@ def shards(path: Path, tar: str) -> Path:
     return path / "test" / tar
 
 
+def table(*content: Any) -> Callable[[Path], Path]:
+    return lambda path: write_parquet(path / "a.parquet", *content)
+
+
+def files(content: dict[str, bytes], given: str = "") -> Callable[[Path], Path]:
+    return lambda path: write_files(path, content) / given
+
+
 # A set, how it is written below a path, and what its images, in order, show; None is left out.
-LAYOUTS: list[tuple[str, Callable[[Path], Path], list[str | None]]] = [
-    ("imagenet", lambda path: write_files(path, BY_WNID), [*VAL]),
-    ("imagenet", lambda path: write_files(path, AROUND | NO_IMAGES), [*VAL]),
-    ("imagenet", lambda path: write_files(path, {f"{TENCH}/1.JPEG": IMAGES[0]}) / TENCH, [TENCH]),
-    ("imagenet", lambda path: write_files(path, NAMED), [*VAL]),
-    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar"), IN_R), [*R[:3]]),
-    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar.gz"), IN_R, "w:gz"), [*R[:3]]),
-    ("imagenet-v2", lambda path: write_files(path, BY_NUMBER), [*NUMBERED]),
-    ("imagenet-v2", lambda path: write_files(path, {f"{TENCH}/2.jpeg": IMAGES[0]}), [TENCH]),
-    ("imagenet", lambda path: write_parquet(path / "a.parquet", [0, 1, 0], [SHARK, TENCH]), [SHARK, TENCH, SHARK]),
-    ("objectnet", lambda path: write_parquet(path / "o.parquet", [0, 1, 2], OBJECTS), OBJECTS_SHOWN),
+LAYOUTS: list[tuple[str, Callable[[Path], Path], Sequence[str | None]]] = [
+    ("imagenet", files(BY_WNID), VAL),
+    ("imagenet", files(AROUND | NO_IMAGES), VAL),
+    ("imagenet", files({f"{TENCH}/1.JPEG": IMAGES[0]}, TENCH), [TENCH]),
+    ("imagenet", files(NAMED), VAL),
+    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar"), IN_R), R[:3]),
+    ("imagenet-r", lambda path: write_tar(path.with_suffix(".tar.gz"), IN_R, "w:gz"), R[:3]),
+    ("imagenet-v2", files(BY_NUMBER), NUMBERED),
+    ("imagenet-v2", files({f"{TENCH}/2.jpeg": IMAGES[0]}), [TENCH]),
+    ("imagenet", table([0, 1, 0], [SHARK, TENCH]), [SHARK, TENCH, SHARK]),
+    ("objectnet", table([0, 1, 2], OBJECTS), OBJECTS_SHOWN),
     # 0 is not an index of ImageNet-A's, so these count its own classes.
-    ("imagenet-a", lambda path: write_parquet(path / "a.parquet", [0, 1, 5], None), [A[0], A[1], A[5]]),
-    ("imagenet-sketch", lambda path: write_parquet(path / "a.parquet", [0, 999], None), [TENCH, classes.wnids()[-1]]),
+    ("imagenet-a", table([0, 1, 5], None), [A[0], A[1], A[5]]),
+    ("imagenet-sketch", table([0, 999], None), [TENCH, classes.wnids()[-1]]),
     ("imagenet-r", lambda path: shards(path, "0.tar"), [R[1], R[0], R[199]]),
     ("imagenet-r", lambda path: shards(path, ""), [R[1], R[0], R[199]]),
 ]
 
 
 @pytest.mark.parametrize(("name", "write", "shown"), LAYOUTS)
-def test_layouts(tmp_path: Path, name: str, write: Callable[[Path], Path], shown: list[str | None]) -> None:
+def test_layouts(tmp_path: Path, name: str, write: Callable[[Path], Path], shown: Sequence[str | None]) -> None:
     found = open_test_set(name, write(tmp_path / "set"), tmp_path)
     assert found_in(found) == {image: key for image, key in zip(IMAGES, shown, strict=False) if key is not None}
     assert found_in(pickle.loads(pickle.dumps(found))) == found_in(found)
