@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.drawing import (
+    IDENTITY,
     LINE,
     Point,
     draw_identity,
+    legend_text,
     logit_panels,
     set_axes,
     to_logits,
@@ -29,7 +32,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     logit,
 )
 from imagenet_captions.evaluation.robustness.measure import ALL, SAME, RobustnessReport, worst
-from imagenet_captions.evaluation.robustness.tables import Result
+from imagenet_captions.evaluation.robustness.tables import Result, read_published
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -45,6 +48,12 @@ _STYLES = {
 }
 _OTHER_MARKERS = "*PXvph"
 _OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
+_PANEL = (250.0, 215.0)  # about the size of a panel in points
+_NAME_SIZE = 5.5
+_MAKER = re.compile("^(Open)?CLIP ")  # which the marker says
+_OFFSETS = [  # of names from their points
+    (side * right, up) for right in (5, 14, 28, 45) for up in (0, -5, 5, -10, 10, -16, 16, -24) for side in (1, -1)
+]
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
 _FITTED, _FITTED_OWN = "ImageNet models in the fit", "models in the fit"
 HOLLOW = " (hollow)"  # in the legend, of markers where the curve is in doubt
@@ -178,6 +187,7 @@ def draw_robustness(
             shown = [result for family in panel.families.values() for result in family]
             x_limits, y_limits = panel.limits([panel.point(result) for result in shown])
             set_axes(axes, x_limits, y_limits)
+            _draw_names(axes, panel, shown)
             for name, style in styles.items():
                 handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), *style)
             handles |= draw_baseline(axes, panel, x_limits)
@@ -187,6 +197,37 @@ def draw_robustness(
             axes.set_xlabel(f"ImageNet{same} (top-1, %)")
             name = fit.shift.label if len(panel.fits) == 1 else "mean accuracy"
             axes.set_ylabel(f"{name} (top-1, %)")
+
+
+def _draw_names(axes: Axes, panel: Panel, results: Sequence[Result]) -> None:
+    """Write the names of published models beside their points, each at the nearest place that is free.
+
+    Boxes are estimated in points, since a figure's layout is known only when it is drawn.
+    """
+    published = {result.model for result in read_published().rows}
+    limits = np.array([axes.get_xlim(), axes.get_ylim()])
+    logits = np.column_stack(to_logits([panel.point(result) for result in results]))
+    places = (logits - limits[:, 0]) / np.ptp(limits, axis=1) * _PANEL
+    taken = [(x - 3.0, y - 3.0, x + 3.0, y + 3.0) for x, y in places]
+    taken.append((_PANEL[0] - 130.0, 0.0, _PANEL[0], 30.0))  # the note on the fit
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3}
+    thin = {"arrowstyle": "-", "linewidth": 0.4, "color": IDENTITY, "shrinkA": 0, "shrinkB": 2}
+    for at in np.argsort(-places[:, 1], kind="stable"):
+        if results[at].model not in published:
+            continue
+        text = legend_text(_MAKER.sub("", results[at].model))
+        width, (x, y) = _NAME_SIZE * 0.56 * len(text), places[at]
+        for right, up in _OFFSETS:
+            left, bottom = x + right - (width if right < 0 else 0), y + up - _NAME_SIZE / 2
+            end, top = left + width, bottom + _NAME_SIZE
+            inside = min(left, bottom) >= 0 and end <= _PANEL[0] and top <= _PANEL[1]
+            if inside and not any(left < c and a < end and bottom < d and b < top for a, b, c, d in taken):
+                taken.append((left, bottom, end, top))
+                look: dict[str, Any] = {"size": _NAME_SIZE, "color": LINE, "va": "center", "bbox": box, "zorder": 3.5}
+                look["ha"] = "left" if right > 0 else "right"
+                look["arrowprops"] = None if (abs(right), up) == _OFFSETS[0] else thin
+                axes.annotate(text, logits[at], (right, up), textcoords="offset points", **look)
+                break
 
 
 def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: str, color: str) -> Artist:

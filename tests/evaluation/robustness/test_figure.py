@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from imagenet_captions.errors import InputError
@@ -80,6 +82,33 @@ def test_heights_above_the_curves_are_the_values(baseline: str, all_classes: boo
             assert panel.mark(x) == found.mark
             drawn += alone
     assert drawn == sum(len(model.shifts) for model in report.models)
+
+
+def test_published_models_are_named_beside_their_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: dict[Axes, list[Annotation]] = {}
+    annotate = Axes.annotate
+
+    def watch(self: Axes, text: str, *args: object, **more: object) -> object:
+        found = annotate(self, text, *args, **more)
+        if more.get("textcoords") == "offset points":
+            named.setdefault(self, []).append(found)
+        return found
+
+    monkeypatch.setattr(Axes, "annotate", watch)
+    own = Result("own $model", RN50.accuracies)
+    report = measure_robustness([*read_published().rows, own])
+    draw_robustness(report, tmp_path / "figure.png")
+    shown = [sum(map(len, panel.families.values())) for panel in make_panels(report)]
+    assert len(named) == len(shown) == 9
+    for count, texts in zip(shown, named.values(), strict=True):
+        names = [each.get_text() for each in texts]
+        assert count - 3 <= len(names) <= count
+        assert len(set(names)) == len(names)
+        assert "own" not in " ".join(names)
+        boxes = [Text.get_window_extent(each) for each in texts]  # without the lines to their points
+        inner = [Bbox.from_extents(box.x0, box.y0 + 3, box.x1, box.y1 - 3) for box in boxes]
+        assert not any(one.overlaps(other) for at, one in enumerate(inner) for other in inner[:at])
+    assert {"RN50", "ViT-B/32"} == {each.get_text() for each in list(named.values())[2]}
 
 
 def test_published_models_stand_beside_where_they_have_the_accuracies() -> None:
