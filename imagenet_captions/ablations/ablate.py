@@ -351,7 +351,8 @@ def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) ->
     samples = {arm: experiment.record(name).samples for arm, name in first.items() if not results[name].failure}
     shared = check_fairness(table, experiment.planned)
     apart = [differences(comparison, table, experiment.planned) for comparison in table.comparisons]
-    return FactorResult(table, results, samples, shared, apart, _notes(experiment, table))
+    held_out = tuple(experiment.held_out) if table.factor == DOMAIN else ()
+    return FactorResult(table, results, samples, shared, apart, _notes(experiment, table), held_out)
 
 
 def _result(experiment: Experiment, run: Run, failure: str) -> RunResult:
@@ -368,7 +369,10 @@ def _notes(experiment: Experiment, table: Table) -> list[str]:
         domains = experiment.inputs.domains
         assert domains is not None
         held = ", ".join(domains.held_out_names)
-        lines = [f"Accuracies on test sets of domains are those on the held-out classes alone: {held}."]
+        lines = [
+            f"Accuracies on test sets of domains are those on the held-out classes alone: {held}. All arms have "
+            "equally many images, but not of these classes:"
+        ]
         for arm, (run, *_) in table.arms().items():
             counted = domains.describe(run.pick)
             lines.append(f"- {arm} trains on {counted} (inputs/{experiment.planned[run.name].rows.ids}).")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -39,6 +39,7 @@ from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 
 BASELINE = "auto"
 EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
+HELD_OUT = "accuracy of the held-out classes"
 SIGNIFICANT = 0.05
 FEWEST = 3  # runs that the micro line is drawn through
 ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
@@ -87,7 +88,7 @@ class FactorResult:
     """One factor's table with its results, and samples of what each arm was given.
 
     For each comparison `shared` says what its arms share and `apart` in what they differ; `notes` are what else a
-    reader should know.
+    reader should know. `held_out` are the test sets whose results are those on the held-out classes alone.
     """
 
     table: Table
@@ -96,6 +97,7 @@ class FactorResult:
     shared: Sequence[str]
     apart: Sequence[Mapping[str, Values]]
     notes: Sequence[str] = ()
+    held_out: Collection[str] = ()
 
     def tested_arms(self) -> dict[str, list[RunResult]]:
         """Return the results of the arms all of whose seeds have accuracies, one for each seed."""
@@ -309,11 +311,11 @@ def compare_arms(
         row = partial(Row, factor=factor.table.factor, first=comparison.first, second=comparison.second)
         first, second = tested[comparison.first], tested[comparison.second]
         pairs = [(one.run.name, other.run.name) for one, other in zip(first, second, strict=True)]
-        about = (tests[0], comparison.on) if comparison.on in tests[1:] else tuple(tests)
+        about = (comparison.on, tests[0]) if comparison.on in tests[1:] else tuple(tests)
         runs = {result.run.name: result.answers for result in (*first, *second)}
         if micro:
             line = {name: result.answers for name, result in baseline.items()}
-            quantities = _in_miniature({**line, **runs}, about, list(line))
+            quantities = _in_miniature({**line, **runs}, tests, list(line))
         else:
             quantities = _by_testbed(runs, tests)
         found = [
@@ -325,16 +327,22 @@ def compare_arms(
             )
             for cells, measured in quantities
         ]
-        yield from found
-        accuracies = {f"accuracy on {name}": [name] for name in about}
+        leads = comparison.on in tests  # then the accuracy there answers the question
+        if leads:
+            found = [replace(each, headline=False) for each in found]
+        else:
+            yield from found
+        accuracies = {f"{HELD_OUT if name in factor.held_out else ACCURACY} on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
             accuracies = {f"accuracy on {tests[0]}": [tests[0]]}
             accuracies["mean accuracy under the shifts"] = list(tests[1:])
-        headline = "" if found else list(accuracies)[-1 if micro else 0]
+        headline = "" if found and not leads else list(accuracies)[-1 if micro and not leads else 0]
         for quantity, sets in accuracies.items():
             scores = [[mean_score(each.answers, sets) for each in arm] for arm in (first, second)]
             measured_on = asdict(difference(*scores))
             yield row(kind=ACCURACY, quantity=quantity, headline=quantity == headline, **measured_on)
+        if leads:
+            yield from found
 
 
 def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
@@ -397,7 +405,7 @@ def factor_sentence(rows: Sequence[Row]) -> str:
     headlines = [row for row in rows if row.headline]
     if not headlines:
         return ""
-    quantities = {row.quantity for row in headlines}
+    quantities = {HELD_OUT if row.quantity.startswith(HELD_OUT) else row.quantity for row in headlines}
     different, others = ([row for row in headlines if row.is_different is each] for each in (True, False))
     text = f"In {quantities.pop() if len(quantities) == 1 else headlines[0].kind}, "
     text += f"{len(different)} of {len(headlines)} comparisons show a difference"

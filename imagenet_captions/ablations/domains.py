@@ -103,9 +103,11 @@ class Domains:
         return np.sort(rows[order[:wanted]])
 
     def describe(self, pick: Pick) -> str:
-        """Return how many rows of each domain a pick has, and which classes it lacks."""
-        names, counts = np.unique(self.names[self.choose(pick)], return_counts=True)
+        """Return how many rows of each domain and of held-out classes a pick has, and which classes it lacks."""
+        rows = self.choose(pick)
+        names, counts = np.unique(self.names[rows], return_counts=True)
         text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+        text += f"; {np.isin(self.labels[rows], self.held_out).sum():,} of held-out classes"
         return f"{text}; no {', '.join(self.held_out_names)} in {pick.unseen}" if pick.unseen else text
 
     def mask(self, examples: Examples) -> npt.NDArray[np.bool_]:

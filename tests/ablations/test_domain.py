@@ -176,11 +176,12 @@ def test_a_dry_run_counts_the_rows_of_each_domain(tmp_path: Path) -> None:
     shown = describe(AblateSettings(("domain",), {"squares": data}, tmp_path / "out", "micro"))
     told = " ".join(shown.split())
     assert told.startswith("domain: 10 runs")
-    assert "data squares-domains, test zero-shot one, rows natural 60" in told
-    assert "rows contrast 12, natural 36, noise 12" in told
-    found = re.search(r"rows blur (\d+), natural (\d+); no sea in blur", told)
+    assert "data squares-domains, test zero-shot one, rows natural 60; 20 of held-out classes" in told
+    assert "rows contrast 12, natural 36, noise 12; 20 of held-out classes" in told
+    found = re.search(r"rows blur (\d+), natural (\d+); (\d+) of held-out classes; no sea in blur", told)
     assert found is not None
     assert int(found[1]) + int(found[2]) == 60
+    assert int(found[3]) == 17, "fewer, since the test domain has none"
     assert not (tmp_path / "out").exists()
 
 
@@ -199,15 +200,19 @@ def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) ->
     assert "those on the held-out classes alone: sea." in report
     rows = [row for row in read_rows((asked.out / "comparisons.csv").read_text()) if row.factor == "domain"]
     about_blur = {row.quantity for row in rows if row.first.endswith("blur")}
-    assert about_blur == {"accuracy on clean", "accuracy on micro-blur"}
+    held_out = "accuracy of the held-out classes on micro-blur"
+    assert about_blur == {held_out, "accuracy of the held-out classes on clean"}
+    assert {row.quantity for row in rows if row.headline and row.first.endswith("blur")} == {held_out}
+    for at, row in enumerate(rows):
+        assert row.headline == (at % 2 == 0), "the paper's measure comes first"
+    assert "In accuracy of the held-out classes, " in report
+    assert re.search(r"- clip-low-diversity-blur trains on .*; \d+ of held-out classes; no sea in blur", report)
     folder = asked.out / "runs" / "squares-domains-clip-high-diversity-blur-s0"
     answers = read_answers(folder / "metrics.json")["micro-blur"]
     seas = pq.read_table(test)["class_name"].to_numpy() == "sea"
     other = folder.with_name("squares-domains-clip-low-diversity-blur-s0")
     low = read_answers(other / "metrics.json")["micro-blur"]
-    (row,) = (
-        row for row in rows if (row.second, row.quantity) == ("clip-low-diversity-blur", "accuracy on micro-blur")
-    )
+    (row,) = (row for row in rows if (row.second, row.quantity) == ("clip-low-diversity-blur", held_out))
     assert row.images == seas.sum() == 6
     assert row.value == pytest.approx(100 * (answers[seas].mean() - low[seas].mean()))
     pick = json.loads((folder / "run.json").read_text())["test"]["pick"]
