@@ -48,17 +48,6 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     assert (done["steps"], done["images_seen"], done["loss"]) == (9, 72, whole["loss"])
 
 
-@pytest.mark.parametrize("content", ["null", "[1]", "text", "{", "[" * 5000, '{"recipe": 3}'])
-def test_a_record_of_another_shape_is_one_sentence(tmp_path: Path, content: str) -> None:
-    run = settings(
-        write_images(tmp_path / "data.parquet"), tmp_path / "run", "micro-supervised", model="micro", steps=4
-    )
-    run.out.mkdir()
-    (run.out / "settings.json").write_text(content)
-    with pytest.raises(InputError, match=r"has not the expected content|holds a run with"):
-        train(run)
-
-
 class Wandb:
     """Stands in for Lightning's logger of W&B, which needs an account; keeps what it was given."""
 

@@ -6,22 +6,24 @@ import errno
 import io
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly
 from imagenet_captions.models.load import load_model
-from imagenet_captions.training.callbacks import WholeFiles, read_checkpoint_step
-from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.callbacks import read_checkpoint_step
 from imagenet_captions.training.settings import write_settings
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, settings, write_images
 
+Happens = Callable[[Any, pytest.MonkeyPatch], Any]
 LAST = Path("checkpoints") / "last.ckpt"
+BROKEN = (b"", b"no checkpoint", b"PK\x03\x04half")
 
 
 @pytest.fixture(scope="module")
@@ -29,65 +31,60 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("data") / "data.parquet")
 
 
-def really_runs_out(_: TrainingModule) -> None:
+def really_runs_out(*_: object) -> None:
     torch.empty(1 << 60)
 
 
-def is_said_to_run_out(_: TrainingModule) -> None:
+def is_said_to_run_out(*_: object) -> None:
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-@pytest.mark.parametrize("happens", [really_runs_out, is_said_to_run_out])
-def test_memory_that_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
-    at_step(monkeypatch, 1, happens)
-    with pytest.raises(InputError, match=r"with 8 images a process at a time \(`batch_size` 8.*; lower `batch_size`"):
-        train(settings(data, tmp_path / "run"))
+def scale_is(value: float) -> Happens:
+    return lambda module, _: module.model.logit_scale.data.fill_(value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
-    def happens(module: TrainingModule) -> None:
-        assert module.model.logit_scale is not None
-        module.model.logit_scale.data.fill_(value)
-
-    at_step(monkeypatch, 4, happens)
-    run = settings(data, tmp_path / "run", log_every=100)
-    with pytest.raises(InputError, match=r"the loss at step 4 is not a number, at learning rate 0\.0.*a lower `lr`"):
-        train(run)
-    assert read_checkpoint_step(run.out / LAST) == 3
-    assert not (run.out / "done.json").exists()
+def gradients_are_no_numbers(module: Any, _: pytest.MonkeyPatch) -> None:
+    next(module.model.image.parameters()).register_hook(lambda gradient: gradient * float("nan"))
 
 
-def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = TrainingModule.optimizer_step
-
-    def optimizer_step(self: TrainingModule, *arguments: Any) -> None:
-        kept(self, *arguments)
-        if self.global_step == 5:
-            next(self.model.image.parameters()).data.fill_(float("nan"))
-
-    monkeypatch.setattr(TrainingModule, "optimizer_step", optimizer_step)
-    run = settings(data, tmp_path / "run")
-    with pytest.raises(InputError, match=r"after step 6 the weights image\..* are not numbers"):
-        train(run)
-    assert read_checkpoint_step(run.out / LAST) == 3
-
-
-def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = settings(data, tmp_path / "run")
-
-    def full(*_: object) -> None:
+def the_disk_is_full(_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object, opened: BinaryIO) -> None:
+        opened.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def happens(_: TrainingModule) -> None:
-        monkeypatch.setattr("imagenet_captions.training.callbacks.torch.save", full)
+    monkeypatch.setattr("imagenet_captions.training.callbacks.torch.save", full)
 
-    at_step(monkeypatch, 4, happens)
-    with pytest.raises(DiskFullError, match="no space is left on the disk"):
+
+OUT_OF_MEMORY = r"with 8 images a process at a time \(`batch_size` 8.*; lower `batch_size`"
+NO_NUMBER = r"the loss at step 5 is not a number, at learning rate 0\.0.*a lower `lr`"
+
+
+@pytest.mark.parametrize(
+    ("happens", "error", "sentence"),
+    [
+        (really_runs_out, InputError, OUT_OF_MEMORY),
+        (is_said_to_run_out, InputError, OUT_OF_MEMORY),
+        (scale_is(float("nan")), InputError, NO_NUMBER),
+        (scale_is(float("inf")), InputError, NO_NUMBER),
+        (gradients_are_no_numbers, InputError, r"after step 6 the weights image\..* are not numbers"),
+        (the_disk_is_full, DiskFullError, "no space is left on the disk"),
+    ],
+)
+def test_a_run_that_breaks_off_keeps_its_last_checkpoint(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Happens,
+    error: type[Exception],
+    sentence: str,
+) -> None:
+    run = settings(data, tmp_path / "run", log_every=100)
+    at_step(monkeypatch, 5, lambda module: happens(module, monkeypatch))
+    with pytest.raises(error, match=sentence):
         train(run)
     assert read_checkpoint_step(run.out / LAST) == 3
+    assert [path.name for path in (run.out / LAST).parent.iterdir()] == [LAST.name]
+    assert not (run.out / "done.json").exists()
 
 
 def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
@@ -105,7 +102,6 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
         with pytest.raises(KeyboardInterrupt):
             train(run)
     assert read_checkpoint_step(run.out / LAST) == 7
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     result = train(run)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert result is not None
@@ -115,15 +111,30 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
         train(settings(data, run.out, lr=0.5))
 
 
-@pytest.mark.parametrize("broken", [b"", b"no checkpoint", b"PK\x03\x04half"])
-def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        *(
+            (LAST, text, r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew")
+            for text in BROKEN
+        ),
+        *(
+            (Path("settings.json"), text, "has not the expected content")
+            for text in (b"null", b"[1]", b"{", b"[" * 5000)
+        ),
+        (Path("settings.json"), b'{"recipe": 3}', "holds a run with"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_left_as_it_is(
+    data: Path, tmp_path: Path, file: Path, content: bytes, sentence: str
+) -> None:
     run = settings(data, tmp_path / "run")
     (run.out / LAST).parent.mkdir(parents=True)
-    (run.out / LAST).write_bytes(broken)
     write_settings(run)
-    with pytest.raises(InputError, match=r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"):
+    (run.out / file).write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
         train(run)
-    assert (run.out / LAST).read_bytes() == broken
+    assert (run.out / file).read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -185,13 +196,14 @@ def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentenc
 @pytest.mark.parametrize(
     ("gpus", "change", "sentence"),
     [
+        (0, {"nodes": 2}, "`nodes` 2 needs torchrun, which starts the same command on every machine"),
         (0, {"accelerator": "gpu"}, "`accelerator` gpu needs a GPU, and PyTorch finds none on this machine"),
         (2, {"accelerator": "gpu", "devices": 8}, "`devices` 8 asks for more GPUs than this machine has, 2"),
         (1, {"accelerator": "auto", "devices": 2}, "`devices` 2 asks for more GPUs than this machine has, 1"),
         (0, {"model": "timm:resnet5"}, "no timm model is called 'resnet5'; did you mean resnet50"),
     ],
 )
-def test_what_the_machine_or_timm_lacks_is_said_before_data_is_read(
+def test_what_the_machine_lacks_is_said_before_data_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, change: dict[str, Any], sentence: str
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
@@ -200,13 +212,9 @@ def test_what_the_machine_or_timm_lacks_is_said_before_data_is_read(
     assert not (tmp_path / "run").exists()
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_the_bar_shows_the_last_logged_loss(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Terminal()
+    told = io.StringIO()
+    monkeypatch.setattr(told, "isatty", lambda: True)
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr", told)
         result = train(settings(data, tmp_path / "run", steps=3, log_every=2))
@@ -220,15 +228,6 @@ def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"holds 'thesis\.tex' and is not a run"):
         train(settings(data, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"global_step": 3}, path)
-    with pytest.raises(AttributeError):
-        WholeFiles().save_checkpoint({"global_step": 4, "unpicklable": lambda: None}, path)
-    assert read_checkpoint_step(path) == 3
-    assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
