@@ -14,11 +14,10 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.images.pixels import TrainTransform, TwoViews, decode
-from imagenet_captions.training import batches
 from imagenet_captions.training.batches import Batch
 from imagenet_captions.training.data import CaptionSampler
 from imagenet_captions.training.sampler import ShardedSampler
-from tests.training.in_memory import loader_of, made
+from tests.training.made import loader_of, made
 
 SPEC = ImageSpec(16)
 CAPTIONS = CaptionSampler(CaptionTemplate.parse("title|description"), 0)
@@ -33,6 +32,7 @@ def test_a_batch_has_each_images_own_things() -> None:
     whole = TrainTransform(SPEC, (1.0, 1.0))
     for batch in loader_of(examples, whole, ShardedSampler(20, 8, 0), CAPTIONS, lengths):
         assert batch.images.dtype == torch.uint8
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
         for place, row in enumerate(batch.indices.tolist()):
             assert batch.texts[place] in (f"title {row}", f"about {row}")
             assert batch.labels[place] == row % 2
@@ -58,16 +58,6 @@ def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
     assert seen[0][0] != seen[0][3]
 
 
-def test_a_worker_fills_the_memory_that_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
-    view = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    assert not batches._empty(2, view).is_shared()
-    monkeypatch.setattr(batches, "get_worker_info", object)
-    shared = batches._empty(2, view)
-    assert shared.is_shared()
-    assert shared.shape == (2, 3, 8, 8)
-    assert shared.is_contiguous(memory_format=torch.channels_last)
-
-
 def _plain(batch: Batch) -> tuple[object, ...]:
     tensors = [batch.images, *([] if batch.other is None else [batch.other]), batch.labels, batch.indices]
     assert batch.tokens is not None
@@ -75,14 +65,17 @@ def _plain(batch: Batch) -> tuple[object, ...]:
 
 
 def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
-    def sample(row: int, epoch: int, seed: int = 0, batch_size: int = 4) -> torch.Tensor:
-        transform = TrainTransform(SPEC, (0.2, 0.6))
-        order = ShardedSampler(12, batch_size, seed)
-        loader = loader_of(made(12), transform, order, seed=seed)
-        order.start(epoch)
-        return next(batch.images[batch.indices.tolist().index(row)] for batch in loader if row in batch.indices)
+    def sample(row: int, epoch: int, seed: int = 0, batch_size: int = 4, processes: int = 1) -> torch.Tensor:
+        for rank in range(processes):
+            order = ShardedSampler(12, batch_size, seed, rank, processes)
+            order.start(epoch)
+            for batch in loader_of(made(12), TrainTransform(SPEC, (0.2, 0.6)), order, seed=seed):
+                if row in batch.indices:
+                    return batch.images[batch.indices.tolist().index(row)]
+        pytest.fail("no process has the row")
 
-    assert torch.equal(sample(3, 0), sample(3, 0, batch_size=12))
+    for other in (sample(3, 0, batch_size=12), sample(3, 0, processes=2), sample(3, 0, processes=4)):
+        assert torch.equal(sample(3, 0), other)
     assert not torch.equal(sample(3, 0), sample(3, 1))
     assert not torch.equal(sample(3, 0), sample(3, 0, seed=1))
 

@@ -19,7 +19,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.training.data import CaptionSampler, captions_of, make_sampler, with_captions
 from tests.captions.rows import ROWS
 from tests.packager.made import IDS, train_folder, write_captions, write_published
-from tests.training.in_memory import Told, made
+from tests.training.made import Told, made
 
 TENCH = Class("n01440764", "tench")
 TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")

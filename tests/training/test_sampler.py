@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
-from itertools import repeat
-from multiprocessing.connection import Connection
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.images.pixels import TrainTransform
 from imagenet_captions.training.sampler import ShardedSampler
-from tests.training.in_memory import loader_of, made
 
 
 def epoch_of(sampler: ShardedSampler, epoch: int) -> list[list[int]]:
@@ -65,33 +56,3 @@ def test_a_run_goes_on_where_it_was_broken_off() -> None:
 def test_what_cannot_be_shared_out(count: int, batch: int, processes: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         ShardedSampler(count, batch, 0, 0, processes)
-
-
-def _epochs(rank: int, world_size: int, workers: int) -> Iterator[tuple[int, int, int, int]]:
-    """Epoch, step, row and the sum of its pixels, of all images that a process gets in two epochs."""
-    order = ShardedSampler(101, 16, 3, rank, world_size)
-    loader = loader_of(made(101), TrainTransform(ImageSpec(8)), order, seed=3, workers=workers)
-    for epoch in range(2):
-        order.start(epoch)
-        for batch in loader:
-            pixels = batch.images.flatten(1).sum(1).tolist()
-            yield from zip(repeat(epoch), repeat(batch.step), batch.indices.tolist(), pixels)
-
-
-def _send(rank: int, connection: Connection) -> None:
-    torch.set_num_threads(1)
-    connection.send(list(_epochs(rank, 4, workers=1)))
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_four_processes_have_the_images_that_one_process_has() -> None:
-    context = multiprocessing.get_context("fork")
-    pipes = [context.Pipe(duplex=False) for _ in range(4)]
-    processes = [context.Process(target=_send, args=(rank, pipe[1])) for rank, pipe in enumerate(pipes)]
-    for process in processes:
-        process.start()
-    seen = [sample for receiving, _ in pipes for sample in receiving.recv()]
-    for process in processes:
-        process.join()
-    assert sorted(seen) == sorted(_epochs(0, 1, workers=0))
-    assert len(seen) == len({(epoch, row) for epoch, _, row, _ in seen}) == 2 * 96

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from itertools import chain
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("images"), rows(20), images=True)
 
 
-def epoch(data: Any, sampler: ic.ResumableSampler, workers: int = 0, context: str | None = None) -> Batches:
-    loader = DataLoader(data, batch_sampler=sampler, num_workers=workers, multiprocessing_context=context)
-    return list(sampler.counted(loader))
+def batches(data: Any, sampler: ic.ResumableSampler, workers: int = 0, context: str | None = None) -> Iterator[Any]:
+    return sampler.counted(
+        DataLoader(data, batch_sampler=sampler, num_workers=workers, multiprocessing_context=context)
+    )
 
 
-def ids(batches: Batches) -> list[str]:
-    return [image_id for batch in batches for image_id in batch["image_id"]]
+def epoch(*given: Any) -> Batches:
+    return list(batches(*given))
 
 
 def equal(one: Batches, other: Batches) -> bool:
@@ -67,21 +69,15 @@ def test_an_item_is_a_row_with_its_image(dataset: Path) -> None:
     assert seen["caption"] == held[seen["image_id"]]["class_name"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_give_what_the_process_itself_gives(dataset: Path, context: str) -> None:
-    data = ic.torch_dataset(dataset, transform=noisy, caption="title|tags")
-    assert equal(epoch(data, ic.ResumableSampler(data, 16)), epoch(data, ic.ResumableSampler(data, 16), 2, context))
-
-
 def test_random_transforms_depend_on_seed_epoch_and_row(dataset: Path) -> None:
     data = ic.torch_dataset(dataset, transform=noisy)
     sampler = ic.ResumableSampler(data, 30)  # 3 batches an epoch, which leave nothing out
     before = torch.get_rng_state()
     first, second = epoch(data, sampler), epoch(data, sampler)
-    drawn = [
-        dict(zip(ids(part), torch.cat([batch["image"] for batch in part]), strict=True)) for part in (first, second)
-    ]
+    drawn: list[dict[str, torch.Tensor]] = [{}, {}]
+    for images, part in zip(drawn, (first, second), strict=True):
+        for batch in part:
+            images.update(zip(batch["image_id"], batch["image"], strict=True))
     assert drawn[0].keys() == drawn[1].keys()
     assert not any(torch.equal(drawn[0][key], drawn[1][key]) for key in drawn[0])
     assert len({tuple(each.frac().tolist()) for each in drawn[0].values()}) == 90
@@ -95,25 +91,25 @@ def test_random_transforms_depend_on_seed_epoch_and_row(dataset: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_loop_goes_on_in_the_middle_of_an_epoch(dataset: Path, workers: int) -> None:
-    data = ic.torch_dataset(dataset, transform=noisy)
+@pytest.mark.parametrize(
+    ("workers", "context"),
+    [(0, None), *(pytest.param(2, name, marks=pytest.mark.slow) for name in ("fork", "spawn"))],
+)
+def test_a_loop_goes_on_in_the_middle_of_an_epoch(dataset: Path, workers: int, context: str | None) -> None:
+    data = ic.torch_dataset(dataset, transform=noisy, caption="title|tags")
     unbroken = ic.ResumableSampler(data, 16, seed=3)
     whole = [*epoch(data, unbroken), *epoch(data, unbroken), *epoch(data, unbroken)]
     a_part = len(whole) // 3 + 2
     sampler, seen, state = ic.ResumableSampler(data, 16, seed=3), [], {}
     while len(seen) < a_part:
-        loader = DataLoader(data, batch_sampler=sampler, num_workers=workers)
-        for batch in sampler.counted(loader):
+        for batch in islice(batches(data, sampler, workers, context), a_part - len(seen)):
             seen.append(batch)
             state = sampler.state_dict()
-            if len(seen) == a_part:
-                break
     resumed = ic.ResumableSampler(data, 16, seed=3)
     resumed.load_state_dict(state)
     assert (resumed.epoch, resumed.step) == (1, 2)
     while resumed.epoch < 3:
-        seen += epoch(data, resumed, workers)
+        seen += epoch(data, resumed, workers, context)
     assert equal(seen, whole)
 
 
