@@ -52,10 +52,7 @@ def test_a_caption_is_that_of_the_template(template: str | None, caption: str) -
 
 def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> None:
     columns = {name: pa.array(values) for name, values in ROWS.items()}
-    texts = [
-        Texts(title, description, tuple(tags))
-        for title, description, tags in zip(ROWS["title"], ROWS["description"], ROWS["tags"], strict=True)
-    ]
+    texts = list(map(Texts, ROWS["title"], ROWS["description"], map(tuple, ROWS["tags"])))
     template = CaptionTemplate.parse("title|description tags template=open_clip-80 names=wordnet")
     for epoch in range(3):
         ours = CaptionSampler(template, seed=4).batch(texts, [None] * len(texts), ROWS["image_id"], epoch)

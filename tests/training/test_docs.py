@@ -12,9 +12,8 @@ from PIL import Image
 from imagenet_captions.training.recipes import RECIPES
 from tests.command_line import run_bash, run_cli, run_lines
 
-DATA = (Path(__file__).parents[2] / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
-OWN = (Path(__file__).parents[2] / "docs" / "how-to" / "train-your-own.md").read_text(encoding="utf-8")
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "how-to" / "train.md").read_text(encoding="utf-8")
 
 
 def test_the_small_commands(tmp_path: Path) -> None:
@@ -23,7 +22,8 @@ def test_the_small_commands(tmp_path: Path) -> None:
         for number in range(8):
             Image.new("RGB", (32, 32), colour).save(tmp_path / "pictures" / name / f"{number}.png")
     (script,) = re.findall(r"```bash small\n(.*?)```", PAGE, re.DOTALL)
-    (of_data,) = re.findall(r"```bash\n(.*?)```", DATA, re.DOTALL)
+    data = (DOCS / "reference" / "data.md").read_text(encoding="utf-8")
+    (of_data,) = re.findall(r"```bash\n(.*?)```", data, re.DOTALL)
     done = run_lines(script + of_data, tmp_path)
     assert "warmup_steps    500" in done.stdout
     for run, test in (("clip", "test"), ("noclip", "own")):
@@ -35,8 +35,9 @@ def test_the_small_commands(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loop_of_ones_own(tmp_path: Path) -> None:
-    (script,) = re.findall(r"```bash\n(.*?)```", OWN, re.DOTALL)
-    loop, resume = re.findall(r"```python\n(.*?)```", OWN, re.DOTALL)
+    page = (DOCS / "how-to" / "train-your-own.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    loop, resume = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     run_lines(script, tmp_path)
     (tmp_path / "loop.py").write_text(loop)
     (tmp_path / "resume.py").write_text(f"{loop}\n{resume}\nprint(sampler.epoch, sampler.step)")
