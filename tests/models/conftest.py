@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from imagenet_captions.errors import InputError
 from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.model import Model
 
 TINY_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+TINY_TIMM = {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "", "timm_proj": "linear"}
 TINY_VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "photo", "of", "dog", "cat"]
 
@@ -54,6 +57,13 @@ def assert_same_when_saved(model: Model, folder: Path) -> None:
             assert torch.equal(again.embed_texts(texts), model.embed_texts(texts))
 
 
+class Evil:
+    """A pickle that makes the file `ran` when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
 class Overwrites(torch.nn.Module):
     """TorchScript that writes four numbers into the file `ran` when it is loaded."""
 
@@ -72,6 +82,24 @@ class Overwrites(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels
+
+
+def refusal(source: str) -> str:
+    """The one sentence with which a model is refused."""
+    with pytest.raises(InputError) as caught:
+        load_model(source)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+    return str(caught.value)
+
+
+def change_json(path: Path, *keys: Any, to: Any) -> None:
+    """Set what lies below these keys of a JSON file."""
+    values = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = to
+    path.write_text(json.dumps(values))
 
 
 def open_clip_folder(folder: Path, vision: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Any:
@@ -105,31 +133,17 @@ def align_folder(folder: Path) -> Any:
     from transformers import AlignConfig, AlignModel
 
     torch.manual_seed(4)
-    config = AlignConfig(
-        projection_dim=80,
-        text_config={
-            "vocab_size": len(WORDS),
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "max_position_embeddings": 12,
-        },
-        vision_config={"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.2},
-    )
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vision = {"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.2}
+    text |= {"vocab_size": len(WORDS), "max_position_embeddings": 12}
+    config = AlignConfig(projection_dim=80, text_config=text, vision_config=vision)
     whole = AlignModel(config)
     with torch.no_grad():
         whole.temperature.fill_(0.05)
         whole.vision_model(pixels(16))  # batch statistics: without any, the features fade to 0 from block to block
     whole.save_pretrained(folder)
     write_bert_tokenizer(folder)
-    processor = {
-        "size": {"height": 36, "width": 36},
-        "crop_size": {"height": 32, "width": 32},
-        "do_normalize": False,
-        "rescale_factor": 1 / 127.5,
-        "rescale_offset": True,
-        "resample": 2,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    pixels_config = {"do_normalize": False, "rescale_factor": 1 / 127.5, "rescale_offset": True, "resample": 2}
+    sizes = {"size": {"height": 36, "width": 36}, "crop_size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**pixels_config, **sizes}))
     return whole.eval()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 from pathlib import Path
@@ -9,12 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from imagenet_captions.errors import DiskFullError, InputError
+from imagenet_captions.errors import DiskFullError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from imagenet_captions.models.model import Model
-from tests.models.conftest import TINY_VIT, Overwrites, align_folder, assert_same_when_saved, open_clip_folder, pixels
+from tests.models.conftest import (
+    TINY_VIT,
+    Evil,
+    Overwrites,
+    align_folder,
+    assert_same_when_saved,
+    change_json,
+    open_clip_folder,
+    pixels,
+    refusal,
+)
 
 
 def model_with_everything() -> Model:
@@ -37,22 +46,13 @@ def test_a_run_folder_and_its_model_folder_give_the_model_without_its_projector(
     assert_same_when_saved(model, tmp_path / "images alone")
 
 
-def checkpoint(model: Model, **changes: Any) -> dict[str, Any]:
-    """As Lightning writes one: the module's weights under `model.`, and hyperparameters."""
-    state = {f"model.{key}": value for key, value in model.state_dict().items()}
-    return {
-        "epoch": 1,
-        "global_step": 20,
-        "pytorch-lightning_version": "2.6.0",
-        "state_dict": state,
-        "hyper_parameters": {"model_config": model.config.to_dict()},
-        **changes,
-    }
-
-
 def test_a_lightning_checkpoint_gives_the_model(tmp_path: Path) -> None:
+    """Lightning keeps the module's weights under `model.`, and hyperparameters."""
     model = model_with_everything()
-    torch.save(checkpoint(model), tmp_path / "last.ckpt")
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    about = {"model_config": model.config.to_dict()}
+    versions = {"epoch": 1, "global_step": 20, "pytorch-lightning_version": "2.6.0"}
+    torch.save({**versions, "state_dict": state, "hyper_parameters": about}, tmp_path / "last.ckpt")
     again = load_model(str(tmp_path / "last.ckpt"))
     assert again.projector is None
     with torch.no_grad():
@@ -71,13 +71,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(DiskFullError, match="no space is left on the disk"):
         save_model(build_model("vit-micro", 2), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE]
-    with pytest.raises(InputError, match="holds no model"):
-        load_model(str(tmp_path))
-
-
-class Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (Path("ran"),)
+    assert "holds no model" in refusal(str(tmp_path))
 
 
 @pytest.mark.parametrize("source", ["evil.ckpt", "timm:resnet18@evil.ckpt", "open_clip:RN50@evil.ckpt"])
@@ -90,8 +84,7 @@ def test_no_code_of_a_checkpoint_is_run(
         torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt")
     else:
         Path("evil.ckpt").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(InputError, match="come with code, which is never run"):
-        load_model(source)
+    assert "come with code, which is never run" in refusal(source)
     assert not Path("ran").exists()
 
 
@@ -121,12 +114,11 @@ def test_no_code_of_torchscript_is_run(
         torch.jit.load(weights)
     assert Path("ran").stat().st_size == 16
     Path("ran").unlink()
-    with pytest.raises(InputError, match=r"a TorchScript archive, whose code is never run; docs/reference/models\.md"):
-        load_model(source)
+    assert "a TorchScript archive, whose code is never run; docs/reference/models.md" in refusal(source)
     assert not Path("ran").exists()
 
 
-def _break_weights(folder: Path) -> None:
+def _cut_weights(folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     path.write_bytes(path.read_bytes()[:-1000])
 
@@ -137,55 +129,41 @@ def _other_weights(folder: Path) -> None:
     (folder / MODEL_FILE).write_text(config)
 
 
-def _wider(folder: Path) -> None:
-    values = json.loads((folder / MODEL_FILE).read_text())
-    values["image"]["options"]["widths"][-1] += 8
-    (folder / MODEL_FILE).write_text(json.dumps(values))
+def _text(text: str) -> Any:
+    return lambda folder: (folder / MODEL_FILE).write_text(text)
 
 
-def _set(*keys_and_value: Any) -> Any:
-    *path, last, value = keys_and_value
-
-    def spoil(folder: Path) -> None:
-        values = inner = json.loads((folder / MODEL_FILE).read_text())
-        for key in path:
-            inner = inner[key]
-        inner[last] = value
-        (folder / MODEL_FILE).write_text(json.dumps(values))
-
-    return spoil
+def _set(*keys: Any, to: Any) -> Any:
+    return lambda folder: change_json(folder / MODEL_FILE, *keys, to=to)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "does not exist; check the path"),
-        (_break_weights, "has no readable weights"),
+        (_cut_weights, "has no readable weights"),
         (_other_weights, "do not fit the model"),
-        (_wider, r"of another shape (image."),
-        (lambda folder: (folder / MODEL_FILE).write_text("{"), "has not the expected content"),
-        (lambda folder: (folder / MODEL_FILE).write_text("[1]"), "has not the expected content"),
-        (lambda folder: (folder / MODEL_FILE).write_text("[" * 5000), "has not the expected content"),
-        (_set("spec", "text"), "Expected 'object', got 'str' - at '$.spec'"),
-        (_set("spec", "size", 1.5), "Expected 'int', got 'float' - at '$.spec.size'"),
-        (_set("image", None), "Expected 'object', got 'null' - at '$.image'"),
-        (_set("image", "options", {}), "cannot be loaded (KeyError: 'widths')"),
-        (_set("image", "options", "widths", ["many"]), "cannot be loaded"),
-        (_set("tokenizer", "options", {"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
-        (_set("tokenizer", "options", "clean", [1]), "cannot be loaded"),
-        (_set("head_classes", [1]), "Expected 'str', got 'int' - at '$.head_classes[0]'"),
-        (_set("surprise", 1), "a setting is missing or unknown"),
-        (lambda folder: (folder / MODEL_FILE).write_text('{"format": 1}'), "is not whole"),
+        (_set("image", "options", "widths", -1, to=72), r"of another shape (image."),
+        (_text("{"), "has not the expected content"),
+        (_text("[1]"), "has not the expected content"),
+        (_text("[" * 5000), "has not the expected content"),
+        (_set("spec", to="text"), "Expected 'object', got 'str' - at '$.spec'"),
+        (_set("spec", "size", to=1.5), "Expected 'int', got 'float' - at '$.spec.size'"),
+        (_set("image", to=None), "Expected 'object', got 'null' - at '$.image'"),
+        (_set("image", "options", to={}), "cannot be loaded (KeyError: 'widths')"),
+        (_set("image", "options", "widths", to=["many"]), "cannot be loaded"),
+        (_set("tokenizer", "options", to={"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
+        (_set("tokenizer", "options", "clean", to=[1]), "cannot be loaded"),
+        (_set("head_classes", to=[1]), "Expected 'str', got 'int' - at '$.head_classes[0]'"),
+        (_set("surprise", to=1), "a setting is missing or unknown"),
+        (_text('{"format": 1}'), "is not whole"),
         (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),
     ],
 )
 def test_a_spoiled_folder_is_one_sentence(tmp_path: Path, spoil: Any, said: str) -> None:
     save_model(build_model("micro", 0), tmp_path)
     spoil(tmp_path)
-    with pytest.raises(InputError) as caught:
-        load_model(str(tmp_path))
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert said in refusal(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -195,23 +173,16 @@ def test_a_spoiled_folder_is_one_sentence(tmp_path: Path, spoil: Any, said: str)
         ("micro", "'micro' is a model without weights; give a run's folder"),
         ("runs/missing/checkpoints/last.ckpt", "does not exist"),
         ("x" * 5000, "does not exist"),
+        ("other.ckpt", "is not a checkpoint of this package's training; name its library"),
+        ("run", "is not done; finish it, or give its last checkpoint run/checkpoints/last.ckpt"),
     ],
 )
-def test_what_is_not_there_is_one_sentence(source: str, said: str) -> None:
-    with pytest.raises(InputError) as caught:
-        load_model(source)
-    assert said in str(caught.value)
-    assert len(str(caught.value)) < 400
-
-
-def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
-    with pytest.raises(InputError, match=r"is not a checkpoint of this package's training; name its library"):
-        load_model(str(tmp_path / "other.ckpt"))
-
-
-def test_a_run_that_is_not_done_names_its_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
-    with pytest.raises(InputError, match=r"is not done; finish it, or give its last checkpoint .*last\.ckpt"):
-        load_model(str(tmp_path))
+def test_what_is_no_model_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"weight": torch.zeros(1)}}, "other.ckpt")
+    Path("run/checkpoints").mkdir(parents=True)
+    Path("run/checkpoints/last.ckpt").touch()
+    assert said in refusal(source)
+    assert len(refusal(source)) < 400
