@@ -14,18 +14,20 @@ from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.open_clip import config_named, named_config
 from tests.models.conftest import (
+    TINY_RESNET,
     TINY_TEXT,
+    TINY_TIMM,
     TINY_VIT,
     assert_images_of,
     assert_same_when_saved,
+    change_json,
     open_clip_folder,
     pixels,
+    refusal,
     write_bert_tokenizer,
 )
 
 MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
-TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
-TINY_TIMM = {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "", "timm_proj": "linear"}
 TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat"]
 
 
@@ -36,7 +38,7 @@ def test_folder_gives_what_open_clip_gives(tmp_path: Path, vision: dict[str, Any
     import open_clip
 
     whole = open_clip_folder(tmp_path, vision)
-    model = load_model(str(tmp_path))
+    model = load_model(f"open_clip:local-dir:{tmp_path}")
     tokens = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
     with torch.no_grad():
         images, texts, scale = whole(pixels(), tokens)
@@ -129,24 +131,12 @@ def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pyte
     assert_images_of(model, whole)
 
 
-def test_open_clips_own_spelling_of_a_folder(tmp_path: Path, tiny: dict[str, Any]) -> None:
-    whole = open_clip_folder(tmp_path / "here", tiny["vision_cfg"])
-    model = load_model(f"open_clip:local-dir:{tmp_path / 'here'}")
-    assert_images_of(model, whole)
-    with pytest.raises(InputError, match="nowhere does not exist"):
-        load_model(f"open_clip:local-dir:{tmp_path / 'nowhere'}")
-
-
 def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     """A folder whose configuration names a tokenizer brings it; open_clip cleans its texts first."""
     open_clip_folder(tmp_path, TINY_VIT)
     write_bert_tokenizer(tmp_path)
-    about = json.loads((tmp_path / "open_clip_config.json").read_text())
-    about["model_cfg"]["text_cfg"] |= {
-        "hf_tokenizer_name": "somebody/words",
-        "tokenizer_kwargs": {"strip_sep_token": True},
-    }
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
+    words = {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": {"strip_sep_token": True}}
+    change_json(tmp_path / "open_clip_config.json", "model_cfg", "text_cfg", to={**TINY_TEXT, **words})
     tokens = load_model(str(tmp_path)).tokenize(["a   photo&amp;of dog"])
     assert tokens.tolist() == [[2, 4, 5, 1, 6, 7, *[0] * 10]]
 
@@ -179,13 +169,9 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
     Path("kernel").mkdir()
     Path("kernel/config.json").write_text(json.dumps({"model_type": "bert", "attn_implementation": "org/kernel"}))
     open_clip_folder(Path("model"), TINY_VIT)
-    about = json.loads(Path("model/open_clip_config.json").read_text())
-    about["model_cfg"][tower] |= change
-    Path("model/open_clip_config.json").write_text(json.dumps(about))
-    with pytest.raises(InputError) as caught:
-        load_model("model")
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+    before = TINY_VIT if tower == "vision_cfg" else TINY_TEXT
+    change_json(Path("model/open_clip_config.json"), "model_cfg", tower, to={**before, **change})
+    assert said in refusal("model")
     assert not Path("ran").exists()
 
 
@@ -196,21 +182,19 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
         ("open_clip:RN50@opena", "called 'opena'; did you mean openai"),
         ("open_clip:RN50", "names no weights; name some, as in open_clip:RN50@openai"),
         ("open_clip:RN50@missing/file.pt", "the weights missing/file.pt of open_clip:RN50 do not exist"),
+        ("open_clip:local-dir:nowhere", "nowhere does not exist"),
         ("open_clipp:RN50", "no library of models is called 'open_clipp'; did you mean open_clip"),
     ],
 )
 def test_wrong_names(source: str, said: str) -> None:
-    with pytest.raises(InputError) as caught:
-        load_model(source)
-    assert said in str(caught.value)
+    assert said in refusal(source)
 
 
 def test_weights_of_another_model_are_named(tmp_path: Path) -> None:
     open_clip_folder(tmp_path, TINY_VIT)
     open_clip_folder(tmp_path / "other", {**TINY_VIT, "layers": 2, "width": 48})
     (tmp_path / "other" / "open_clip_pytorch_model.bin").rename(tmp_path / "open_clip_pytorch_model.bin")
-    with pytest.raises(InputError, match=r'cannot be loaded \(Error.* Unexpected key\(s\) in state_dict: "visual\.'):
-        load_model(str(tmp_path))
+    assert re.search(r'cannot be loaded \(Error.* Unexpected key\(s\) in state_dict: "visual\.', refusal(str(tmp_path)))
 
 
 def test_descriptions_of_all_of_open_clips_presets() -> None:

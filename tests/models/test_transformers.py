@@ -6,7 +6,6 @@ import logging
 import math
 import pickle
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,15 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.tokenizing import tokenizer_of
-from tests.models.conftest import align_folder, assert_same_when_saved, pixels, write_bert_tokenizer
+from tests.models.conftest import (
+    Evil,
+    align_folder,
+    assert_same_when_saved,
+    change_json,
+    pixels,
+    refusal,
+    write_bert_tokenizer,
+)
 
 TEXTS = ["a photo of a dog", "cat"]
 
@@ -24,7 +31,7 @@ def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     whole = align_folder(tmp_path / "align")
-    model = load_model(str(tmp_path / "align"))
+    model = load_model(f"transformers:{tmp_path / 'align'}")
     tokens = AutoTokenizer.from_pretrained(tmp_path / "align")(
         TEXTS, padding="max_length", max_length=12, truncation=True, return_tensors="pt"
     )
@@ -33,11 +40,6 @@ def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
         ours = model.embed_images(pixels()) @ model.embed_texts(model.tokenize(TEXTS)).T * model.logit_scale.exp()
     torch.testing.assert_close(ours, theirs.logits_per_image, rtol=1e-4, atol=1e-4)
     assert math.isclose(model.logit_scale.item(), -math.log(0.05), rel_tol=1e-5)
-
-
-def test_align_folder_brings_its_pixels_and_saved_as_ours_its_tokenizer(tmp_path: Path) -> None:
-    align_folder(tmp_path / "align")
-    model = load_model(f"transformers:{tmp_path / 'align'}")
     assert (model.spec.size, model.spec.interpolation, model.spec.resize_mode) == (32, "bilinear", "squash")
     assert model.spec.crop_fraction == pytest.approx(32 / 36)
     assert model.spec.mean + model.spec.std == pytest.approx([0.5] * 6)
@@ -67,16 +69,18 @@ def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
     assert (model.spec.size, model.spec.resize_mode, model.width) == (32, "shortest", 16)
 
 
-def test_a_folder_without_its_parts_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["preprocessor_config.json"], "does not say how its images"),
+        (["tokenizer.json", "tokenizer_config.json", "vocab.txt"], "has no tokenizer"),
+    ],
+)
+def test_a_folder_without_its_parts_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
     align_folder(tmp_path)
-    (tmp_path / "preprocessor_config.json").rename(tmp_path / "kept")
-    with pytest.raises(InputError, match="does not say how its images"):
-        load_model(str(tmp_path))
-    (tmp_path / "kept").rename(tmp_path / "preprocessor_config.json")
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+    for name in files:
         (tmp_path / name).unlink(missing_ok=True)
-    with pytest.raises(InputError, match="has no tokenizer"):
-        load_model(str(tmp_path))
+    assert said in refusal(str(tmp_path))
 
 
 def test_weights_that_are_missing_are_an_error_and_no_warning(
@@ -90,16 +94,10 @@ def test_weights_that_are_missing_are_an_error_and_no_warning(
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     logger = logging.getLogger("transformers")
     logger.addHandler(caplog.handler)
-    with pytest.raises(InputError, match=r"text_projection\.weight"):
-        load_model(str(tmp_path))
+    assert "text_projection.weight" in refusal(str(tmp_path))
     logger.removeHandler(caplog.handler)
     assert not caplog.records
     assert "text_projection" not in capfd.readouterr().err
-
-
-class Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (Path("ran"),)
 
 
 def _saved(value: object, zipped: bool = True) -> bytes:
@@ -132,13 +130,10 @@ def test_no_code_in_weights_is_run_and_their_fault_is_one_sentence(
     align_folder(tmp_path / "align")
     (tmp_path / "align" / "model.safetensors").unlink()
     (tmp_path / "align" / "pytorch_model.bin").write_bytes(content)
-    for source in (str(tmp_path / "align"), f"transformers:{tmp_path / 'align'}"):
-        with pytest.raises(InputError, match="cannot be loaded") as caught:
-            load_model(source)
-        assert "\n" not in str(caught.value)
+    for source in ("align", "transformers:align"):
+        assert "cannot be loaded" in refusal(source)
     (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(InputError):
-        load_model("x.ckpt")
+    refusal("x.ckpt")
     assert not Path("ran").exists()
 
 
@@ -146,9 +141,8 @@ def test_no_code_of_a_tokenizer_is_run(tmp_path: Path, monkeypatch: pytest.Monke
     """transformers would ask on the terminal whether to run it."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run code"))
     auto_map = {"AutoTokenizer": ["evil.EvilTokenizer", None]}
-    (tmp_path / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "EvilTokenizer", "auto_map": auto_map})
-    )
+    about = {"tokenizer_class": "EvilTokenizer", "auto_map": auto_map}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(about))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilTokenizer: pass\n")
     with pytest.raises(InputError, match="has no tokenizer"):
         tokenizer_of(str(tmp_path), 8, {})
@@ -166,19 +160,16 @@ def test_a_description_names_no_code(tmp_path: Path) -> None:
     model = load_model(str(tmp_path))
     assert "org/kernel" not in json.dumps(model.config.to_dict())
     save_model(model, tmp_path / "ours")
-    about = json.loads((tmp_path / "ours" / "model.json").read_text())
-    about["image"]["options"]["config"]["text_config"]["attn_implementation"] = "org/kernel"
-    (tmp_path / "ours" / "model.json").write_text(json.dumps(about))
+    keys = ("image", "options", "config", "text_config", "attn_implementation")
+    change_json(tmp_path / "ours" / "model.json", *keys, to="org/kernel")
     with torch.no_grad():
-        torch.testing.assert_close(
-            load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels())
-        )
+        again = load_model(str(tmp_path / "ours"))
+        torch.testing.assert_close(again.embed_images(pixels()), model.embed_images(pixels()))
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(InputError, match="of type 'bert'; of transformers, align and clip are read"):
-        load_model(str(tmp_path))
+    assert "of type 'bert'; of transformers, align and clip are read" in refusal(str(tmp_path))
 
 
 def test_tokenizers_go_to_worker_processes(tmp_path: Path) -> None:
