@@ -25,9 +25,8 @@ NAMES = [
 ]
 
 
-def shown(name: str) -> str:
-    """A model's name as errors have it, without the spelling of the hub that its library takes."""
-    return name.replace("hf-hub:", "").replace("hf_hub:", "")
+# As errors have them, without the spelling of the hub that a library takes.
+SHOWN = [name.replace("hf-hub:", "").replace("hf_hub:", "") for name in NAMES]
 
 
 @pytest.fixture
@@ -70,32 +69,28 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("dead")
-@pytest.mark.parametrize("name", NAMES)
-def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str) -> None:
+@pytest.mark.parametrize(("name", "shown"), list(zip(NAMES, SHOWN, strict=True)))
+def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str, shown: str) -> None:
     start = time.monotonic()
     with pytest.raises(NetworkError) as caught:
         load_model(name)
     said = str(caught.value)
-    assert said.startswith(f"{shown(name)} would come from a hub that cannot be reached from here, or does not give it")
+    assert said.startswith(f"{shown} would come from a hub that cannot be reached from here, or does not give it")
     assert said.endswith("; give a file or a folder that is on this machine")
     assert time.monotonic() - start < 20  # the hub's own client takes 23 s to 47 s
     assert not constants.HF_HUB_OFFLINE
 
 
 @pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize("name", NAMES[4:])
-def test_a_repository_that_is_not_there(name: str) -> None:
-    with pytest.raises(InputError, match=f"the hub has no {shown(name)}, or wants a login for it; check the name"):
+@pytest.mark.parametrize(("name", "shown"), list(zip(NAMES, SHOWN, strict=True))[4:])
+def test_a_repository_that_is_not_there(name: str, shown: str) -> None:
+    with pytest.raises(InputError, match=f"the hub has no {shown}, or wants a login for it; check the name"):
         load_model(name)
 
 
 @pytest.mark.usefixtures("dead")
-def test_what_lies_here_does_not_ask_the_hub() -> None:
-    with reaching("a folder", local=True):
-        assert not constants.HF_HUB_OFFLINE
-
-
-@pytest.mark.usefixtures("dead")
-def test_errors_that_are_not_the_networks_go_on() -> None:
+def test_what_lies_here_does_not_ask_the_hub_and_other_errors_go_on() -> None:
     with pytest.raises(RuntimeError, match="out of paper"), reaching("a model"):
         raise RuntimeError("out of paper")
+    with reaching("a folder", local=True):
+        assert not constants.HF_HUB_OFFLINE

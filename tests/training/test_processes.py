@@ -34,8 +34,8 @@ def test_two_processes_have_the_losses_of_one_over_twenty_steps(tmp_path: Path) 
     data = write_images(tmp_path / "data.parquet", 40)
     one = settings(data, tmp_path / "one", steps=20)
     train(one)
-    options = "--model vit-micro --batch-size 8 --steps 20 --warmup-steps 2 --devices 2 --accelerator cpu --log-every 1"
-    recipe = ["--recipe", one.recipe.name, *options.split()]
+    options = "--model vit-micro --batch-size 8 --steps 20 --warmup 2 --devices 2 --accelerator cpu --log-every 1"
+    recipe = ["--recipe", "micro-contrastive", *options.split()]
     done = run_cli_apart("train", data, "--out", tmp_path / "two", *recipe)
     assert done.returncode == 0, done.stderr
     apart, together = losses(one.out), losses(tmp_path / "two")
