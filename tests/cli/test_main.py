@@ -153,8 +153,9 @@ def test_the_stages_one_by_one_give_what_build_gives(tmp_path: Path, monkeypatch
         built = run_cli(*build_arguments(tmp_path / "built", flickr.endpoint))
         assert built.returncode == 0, built.stderr
         flickr.requests.clear()
+        match = ["match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt"]
         crawl = ["crawl", "--endpoint", flickr.endpoint, "--rate", "50/s"]
-        assert run_cli("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt").returncode == 0
+        assert run_cli(*match).returncode == 0
         first = run_cli(*crawl, "--limit", "5")
         assert (first.returncode, len(flickr.requests)) == (3, 5)
         assert "photos are left behind --limit 5" in first.stderr

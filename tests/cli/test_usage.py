@@ -83,19 +83,11 @@ from tests.command_line import invoke as run
             "--rate has no effect with --release, which asks Flickr for nothing; leave it out",
         ),
         (
-            "build --release r --yfcc y --out x",
-            "--yfcc has no effect with --release, which names its images and has their texts; leave it out",
-        ),
-        (
             "export d --to slim --seed 1 --out x",
             "--seed has no effect for --to slim; leave it out",
         ),
         ("robustness r.csv --without-published", "--without-published has no effect without --plot; leave it out"),
         ("robustness published --units fraction", "--units has no effect for the published results; leave it out"),
-        (
-            "robustness r.csv --baseline standard --baseline-from b.csv",
-            "--baseline names models of the testbed and --baseline-from your own; give one of the two",
-        ),
         ("frequency r --caption title", "--ids and --caption are about --data; give it too"),
         (
             "train d --out x --objective supervised --caption title",

@@ -85,10 +85,12 @@ def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path) -> None
     path = tmp_path / "dups.csv"
     path.write_text(AS_PUBLISHED)
     settings = EvaluateSettings("made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1))
-    every, less = (evaluate_model(MadeModel(), replace(settings, without=each)) for each in (None, path))
+    every = evaluate_model(MadeModel(), settings)
+    less = evaluate_model(MadeModel(), replace(settings, without=path))
     assert less["without"] == str(path)
-    own = {f"{WNIDS[at]}/{name}": data for at, (name, data) in enumerate(flat_val(6).items()) if at not in (1, 2)}
-    alone = evaluate_model(MadeModel(), replace(settings, test_sets=(("imagenet", write_files(tmp_path / "v", own)),)))
+    images = list(flat_val(6).items())
+    folder = write_files(tmp_path / "v", {f"{WNIDS[at]}/{images[at][0]}": images[at][1] for at in (0, 3, 4, 5)})
+    alone = evaluate_model(MadeModel(), replace(settings, test_sets=(("imagenet", folder),)))
     for name, entry in less["test_sets"].items():
         whole = every["test_sets"][name]
         assert entry["all_images"] == {key: whole[key] for key in entry["all_images"]}
@@ -113,9 +115,9 @@ def test_the_command_leaves_them_out_of_the_answers_too(val: Path, tmp_path: Pat
     assert code == 0, told
     assert "without the 1 listed ones" in told
     answers = read_answers(tmp_path / "m.answers.parquet")["imagenet"]
-    assert len(answers) == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["n"] == 5
+    measured = json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]
+    assert len(answers) == measured["n"] == 5
     assert "ILSVRC2012_val_00000002.JPEG" not in answers["image_id"].to_pylist()
-    correct = np.mean(answers["correct"].to_pylist())
-    assert correct == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["top1"]
+    assert np.mean(answers["correct"].to_pylist()) == measured["top1"]
     code, told = invoke(*arguments.split(), "--overwrite", "--without", tmp_path / "no.txt")
     assert (code, "no.txt does not exist" in told) == (2, True)
