@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 PACKAGE = ROOT / "imagenet_captions"
 ALL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 PAGES = [page for page in ALL[2:] if page.name != "reference.md" and page.parent.name != "design"]
-WORDS = 16_700  # of the pages that are written by hand, the README and CONTRIBUTING
+WORDS = 17_050  # of the pages that are written by hand, the README and CONTRIBUTING
 TRAINS = {"models.md"}  # pages whose examples need the extra `train`
 
 
