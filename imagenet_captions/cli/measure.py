@@ -71,7 +71,8 @@ def compare(
     models: Annotated[
         tuple[Path, ...],
         argument(
-            "Two or more results of `evaluate`, or folders of runs; each is compared with the first.",
+            "Two or more results of `evaluate`, or folders of runs; each is compared with the first. "
+            "Several runs of one recipe are one argument, with commas between them.",
             metavar="METRICS.json...",
         ),
     ],

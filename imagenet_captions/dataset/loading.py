@@ -44,6 +44,14 @@ def load(
     *,
     streaming: Literal[True],
 ) -> IterableDataset: ...
+@overload
+def load(
+    path: PlaceLike,
+    condition: Expression | None = None,
+    config: str = "default",
+    columns: Sequence[str] | None = None,
+    streaming: bool = False,
+) -> Dataset | IterableDataset: ...
 def load(
     path: PlaceLike,
     condition: Expression | None = None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from imagenet_captions.errors import InputError, aligned, shortened
@@ -21,8 +23,11 @@ from imagenet_captions.evaluation.drawing import (
     new_figure,
 )
 from imagenet_captions.evaluation.intervals import (
+    Estimate,
     Pairs,
+    image_variances,
     mcnemar,
+    over_seeds_and_images,
     smallest_detectable,
 )
 from imagenet_captions.evaluation.results import Evaluated, answers_path, differing, image_keys, read_evaluated
@@ -45,7 +50,8 @@ class ClassChange:
 class Comparison:
     """Two models on one test set; accuracies and differences are in percent and percentage points.
 
-    `classes` begins with those that moved by most images. `protocol` lists in what the two protocols differ.
+    `classes` begins with those that moved by most images. `protocol` lists in what the two protocols differ. Of arms
+    with several runs, counts are sums over the runs, and `estimate` is for new runs and new images.
     """
 
     first: str
@@ -56,6 +62,7 @@ class Comparison:
     second_top1: float
     classes: tuple[ClassChange, ...]
     protocol: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def difference(self) -> float:
@@ -64,24 +71,29 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference, by Bonett and Price."""
+        """The 95 % interval of the difference: by Bonett and Price, or the estimate's."""
+        if self.estimate is not None:
+            return self.estimate.low, self.estimate.high
         low, high = self.pairs.interval
         return 100 * low, 100 * high
 
     @property
     def p_value(self) -> float:
-        """The mid-p value of McNemar's test."""
-        return mcnemar(self.pairs)
+        """The mid-p value of McNemar's test, or that of the estimate."""
+        return mcnemar(self.pairs) if self.estimate is None else self.estimate.p_value
 
     @property
     def detectable(self) -> float:
-        """The smallest difference that a test set of these images detects: 80 % power at 5 %."""
-        return 100 * smallest_detectable(self.pairs)
+        """The smallest difference that a test set of these images detects: 80 % power at 5 %; NaN of several runs."""
+        return 100 * smallest_detectable(self.pairs) if self.estimate is None else math.nan
+
+
+Arm = str | Path | Sequence[str | Path]  # the result of a model, or those of several runs of one recipe
 
 
 def compare(
-    first: str | Path,
-    *others: str | Path,
+    first: Arm,
+    *others: Arm,
     across_protocols: bool = False,
     out: str | Path | None = None,
     plot: str | Path | None = None,
@@ -92,20 +104,22 @@ def compare(
         (found,) = ic.compare("runs/a/metrics.json", "runs/b/metrics.json", out="compare.csv")
         found.difference, found.interval, found.p_value, found.detectable
 
-    Each model is a metrics.json or a folder that holds one. `out` gets a table with a row for each test set and class,
-    `plot` a figure (.png or .svg). `overwrite` allows replacing files that exist. Raises InputError for
-    models that were measured by different protocols, unless `across_protocols` allows them; then only the images that
-    both have are compared.
+    Each model is a metrics.json or a folder that holds one, or a list of them: the runs of one recipe with several
+    seeds, in the same order for all. Differences are then estimates for new runs and new images. `out` gets a table
+    with a row for each test set and class, `plot` a figure (.png or .svg). `overwrite` allows replacing files that
+    exist. Raises InputError for models that were measured by different protocols, unless `across_protocols` allows
+    them; then only the images that both have are compared.
     """
-
-    places = [local_place(str(place)) for place in (first, *others)]
+    arms = [_places(arm) for arm in (first, *others)]
     table, figure = (None if path is None else local_place(str(path)) for path in (out, plot))
-    if len(places) < 2:
+    if len(arms) < 2:
         raise InputError("a comparison needs two models; give another metrics.json or run")
+    if len({len(arm) for arm in arms}) > 1:
+        raise InputError("arms of several runs are compared run by run; give as many runs of each")
     if figure is not None:
         check_figure_path(figure, "plot")
-    models = [read_evaluated(place) for place in places]
-    inputs = [file for model in models for file in (model.file, answers_path(model.file))]
+    models = [[read_evaluated(place) for place in arm] for arm in arms]
+    inputs = [file for arm in models for model in arm for file in (model.file, answers_path(model.file))]
     written = [path for path in (table, figure) if path is not None]
     with producing(written, inputs, overwrite) as partials:
         found = tuple(
@@ -119,15 +133,26 @@ def compare(
     return found
 
 
-def _pairwise(first: Evaluated, second: Evaluated, across_protocols: bool) -> Iterator[Comparison]:
-    """Yield the comparisons of two models, after a check of all protocols."""
-    common = [name for name in first.answers if name in second.answers]
+def _places(arm: Arm) -> list[Path]:
+    """Return the places of an arm's runs; a text may list several with commas between them."""
+    if isinstance(arm, str | Path):
+        arm = [arm] if Path(arm).exists() else str(arm).split(",")
+    return [local_place(str(place)) for place in arm]
+
+
+def _pairwise(arm: Sequence[Evaluated], other: Sequence[Evaluated], across_protocols: bool) -> Iterator[Comparison]:
+    """Yield the comparisons of two arms, after a check of all protocols."""
+    first, second = arm[0], other[0]
+    runs = [*arm, *other]
+    common = [name for name in first.answers if all(name in run.answers for run in runs)]
     if not common:
         raise InputError(
             f"{first.name} and {second.name} have no test set in common ({shortened(', '.join(first.answers))}; "
             f"{shortened(', '.join(second.answers))}); evaluate both on the same sets"
         )
-    differences = {name: differing(first, second, name) for name in common}
+    differences = {
+        name: tuple(dict.fromkeys(what for run in runs[1:] for what in differing(first, run, name))) for name in common
+    }
     if any(differences.values()) and not across_protocols:
         said = "; ".join(f"{name}: {', '.join(found)}" for name, found in differences.items() if found)
         raise InputError(
@@ -135,29 +160,46 @@ def _pairwise(first: Evaluated, second: Evaluated, across_protocols: bool) -> It
             "alike, or compare with `across_protocols=True`"
         )
     for name in common:
-        yield _compare(first, second, name, differences[name])
+        yield _compare(arm, other, name, differences[name])
 
 
-def _compare(first: Evaluated, second: Evaluated, test_set: str, protocol: tuple[str, ...]) -> Comparison:
-    joined = _rows(first, test_set).merge(_rows(second, test_set), on=["key", "nth"], suffixes=("_first", "_second"))
+def _compare(
+    arm: Sequence[Evaluated], other: Sequence[Evaluated], test_set: str, protocol: tuple[str, ...]
+) -> Comparison:
+    joined = _rows(arm[0], test_set)
+    for number, run in enumerate([*arm, *other]):
+        rows = _rows(run, test_set)[["key", "nth", "correct"]]
+        joined = joined.merge(rows, on=["key", "nth"], suffixes=("", f"_{number}"))
+    names = [_name(each) for each in (arm, other)]
     if joined.empty:
-        raise InputError(f"{first.name} and {second.name} have no image of {test_set} in common; evaluate again")
-    one, other = joined["correct_first"], joined["correct_second"]
-    by_class = joined.groupby("label_first", sort=True)[["correct_first", "correct_second"]].agg(["size", "sum"])
-    classes = [
-        ClassChange(str(key), *map(int, (row[0], row[1], row[3])))
-        for key, row in zip(by_class.index, by_class.to_numpy(), strict=True)
+        raise InputError(f"{names[0]} and {names[1]} have no image of {test_set} in common; evaluate again")
+    right = joined[[f"correct_{number}" for number in range(2 * len(arm))]].to_numpy(np.int64).T
+    first, second = right[: len(arm)], right[len(arm) :]
+    gaps = second - first
+    by_class = joined.assign(first=first.sum(axis=0), second=second.sum(axis=0)).groupby("label", sort=True)
+    moved = by_class[["first", "second"]].agg(["size", "sum"])
+    changes = [
+        ClassChange(str(key), len(arm) * int(row[0]), int(row[1]), int(row[3]))
+        for key, row in zip(moved.index, moved.to_numpy(), strict=True)
     ]
+    estimate = None
+    if len(arm) > 1:
+        estimate = over_seeds_and_images((100 * gaps.mean(axis=1)).tolist(), *image_variances(100.0 * gaps))
     return Comparison(
-        first.name,
-        second.name,
+        names[0],
+        names[1],
         test_set,
-        Pairs(len(joined), int((one & ~other).sum()), int((other & ~one).sum())),
-        100 * float(one.mean()),
-        100 * float(other.mean()),
-        tuple(sorted(classes, key=lambda each: -abs(each.second - each.first))),
+        Pairs(gaps.size, int((gaps < 0).sum()), int((gaps > 0).sum())),
+        100 * float(first.mean()),
+        100 * float(second.mean()),
+        tuple(sorted(changes, key=lambda each: -abs(each.second - each.first))),
         protocol,
+        estimate,
     )
+
+
+def _name(arm: Sequence[Evaluated]) -> str:
+    return arm[0].name if len(arm) == 1 else f"{arm[0].name} and {len(arm) - 1} more"
 
 
 def _rows(model: Evaluated, test_set: str) -> pd.DataFrame:
@@ -178,6 +220,7 @@ _HEADER = (
     "detectable",
 )  # fmt: skip
 _LEGEND = "p: McNemar's test (mid-p); detectable: the smallest difference found with 80 % power at 5 %"
+_OF_RUNS = "intervals and p are for new runs and new images; images and counts are sums over the runs"
 _CLASSES_SHOWN = 3
 _SMALLEST_P = 1e-4
 
@@ -198,8 +241,8 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
                 "only_first": each.pairs.only_first,
                 "only_model": each.pairs.only_second,
                 "p_value": f"{each.p_value:.4g}",
-                "p_from": "mid-p",
-                "detectable": f"{each.detectable:.4f}",
+                "p_from": "mid-p" if each.estimate is None else "runs and images",
+                "detectable": f"{each.detectable:.4f}" if each.estimate is None else "",
                 "protocols_differ_in": ", ".join(each.protocol),
             }
             writer.writerow({**start, **row})
@@ -237,7 +280,7 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
             p_value,
             f"{each.pairs.only_first:,}",
             f"{each.pairs.only_second:,}",
-            f"{each.detectable:.2f}",
+            f"{each.detectable:.2f}" if each.estimate is None else "-",
         ]
         rows.append([*cells, *([", ".join(each.protocol)] if apart else [])])
         texts = [
@@ -248,7 +291,8 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
         if texts:
             moved.append(f"  {model}, {test_set}: {', '.join(texts)}")
     title = f"Compared with {found[0].first} on the same images, in percentage points"
-    lines = [title, *aligned(rows, left=(0, 1, len(_HEADER))), "", _LEGEND]
+    legend = _LEGEND if found[0].estimate is None else _OF_RUNS
+    lines = [title, *aligned(rows, left=(0, 1, len(_HEADER))), "", legend]
     return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
 
 
@@ -267,10 +311,12 @@ def draw_comparisons(found: Sequence[Comparison], path: Path, kind: str) -> None
             number = models.index(each.second)
             row = sets.index(each.test_set) + (number - (len(models) - 1) / 2) * step
             color, marker = COLORS[number % 7], _MARKERS[number % 7]
-            band = axes.barh(row, 2 * each.detectable, 0.9 * step, left=-each.detectable, color="#E3E3E3", zorder=1)
+            small = 0.0 if each.estimate is not None else each.detectable
+            band = axes.barh(row, 2 * small, 0.9 * step, left=-small, color="#E3E3E3", zorder=1)
             axes.plot(each.interval, (row, row), color=color, linewidth=1.5, zorder=3)
             (handles[each.second],) = axes.plot(each.difference, row, marker, color=color, zorder=4)
-        handles["below the smallest detectable difference"] = band
+        if found[0].estimate is None:
+            handles["below the smallest detectable difference"] = band
         axes.axvline(0, color=LINE, linewidth=1, zorder=2)
         axes.set_yticks(range(len(sets)), [legend_text(name) for name in sets])
         axes.invert_yaxis()

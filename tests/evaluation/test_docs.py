@@ -73,12 +73,12 @@ def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     right = np.arange(60) % 2 == 0
-    for number, name in enumerate("abc"):
+    for number, name in enumerate(("a", "b", "c", "a-s0", "b-s0", "a-s1", "b-s1")):
         write_result(Path("runs") / name, {"imagenet": np.roll(right, 30 * number) | (np.arange(60) < 9 * number)})
     for name, kind in (("zero-shot", "zero-shot"), ("probe", "linear-probe")):
         write_result(Path(name), {"imagenet": right}, kind=kind).rename(f"{name}.json")
         (Path(name) / "metrics.answers.parquet").rename(f"{name}.answers.parquet")
-    assert ["difference (95 %)" in told for told in run_page("compare.md")] == [True] * 3
+    assert ["difference (95 %)" in told for told in run_page("compare.md")] == [True] * 4
     assert {"compare.csv", "compare.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 

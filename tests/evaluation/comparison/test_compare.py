@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.evaluation.intervals import image_variances, over_seeds_and_images
 from imagenet_captions.evaluation.results import answers_path
 from tests.command_line import invoke
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
@@ -49,6 +50,31 @@ def test_every_count_by_hand(pair: tuple[Path, Path]) -> None:
     assert moved == sorted(moved, reverse=True)
     assert (own.difference, own.p_value) == (0, 1)
     assert own.interval[0] == -own.interval[1]
+
+
+def test_runs_of_a_recipe_are_compared_for_new_runs_and_images(tmp_path: Path) -> None:
+    arms = {}
+    for arm, share in (("a", 0.5), ("b", 0.7)):
+        right = np.random.default_rng(ord(arm)).random((3, 300)) < share
+        arms[arm] = right, [write_result(tmp_path / f"{arm}-s{seed}", {"x": row}) for seed, row in enumerate(right)]
+    (first, files), (second, others) = arms.values()
+    (found,) = ic.compare(files, others)
+    gaps = 100.0 * (second.astype(float) - first)
+    expected = over_seeds_and_images(gaps.mean(axis=1), *image_variances(gaps))
+    assert (found.difference, *found.interval, found.p_value) == pytest.approx(
+        (expected.value, expected.low, expected.high, expected.p_value)
+    )
+    assert (found.pairs.images, found.pairs.only_second) == (900, int((gaps > 0).sum()))
+    assert sum(each.second for each in found.classes) == second.sum()
+    out, plot = tmp_path / "compare.csv", tmp_path / "compare.svg"
+    texts = [",".join(map(str, each)) for each in (files, others)]
+    code, output = run(*texts, "--out", out, "--plot", plot)
+    assert code == 0, output
+    assert "for new runs and new images" in output
+    (row, *_) = csv.DictReader(out.read_text().splitlines())
+    assert (row["p_from"], row["detectable"], row["model"]) == ("runs and images", "", f"{others[0]} and 2 more")
+    code, output = run(texts[0], others[0])
+    assert (code, "give as many runs of each" in output) == (2, True)
 
 
 def test_images_are_paired_by_name_and_not_by_place(tmp_path: Path) -> None:
