@@ -18,6 +18,7 @@ import pyarrow as pa
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES_FILE
+from imagenet_captions.schema import ROW
 from imagenet_captions.storage.files import (
     CARD,
     CROISSANT,
@@ -34,6 +35,7 @@ from imagenet_captions.storage.places import Place, is_remote
 
 VERSION = 1
 OTHER_FILES = frozenset({CARD, OUTCOMES_FILE, CROISSANT})  # beside the shards
+NEVER_NULL = frozenset(field.name for field in ROW if not field.nullable)
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
 _Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}$")]
 _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
@@ -107,11 +109,11 @@ class Shards:
     def __init__(self, dataset: Place) -> None:
         self.dataset = dataset
         found, self._revision = _read_manifest(dataset)
-        self.digest = hashlib.sha256(found).hexdigest()
-        if not found and not is_remote(dataset):
+        self.digest = hashlib.sha256(found or b"").hexdigest()
+        if found is None and not is_remote(dataset):
             require_there(dataset, "the dataset")
         where = f"the manifest {dataset / MANIFEST}"
-        content = parse_json(found, dict[str, Any], where) if found else {}
+        content = {} if found is None else parse_json(found, dict[str, Any], where)
         if content.get("format") != DATASET_FORMAT:
             made = f"{MANIFEST} of a dataset made by `imagenet-captions package`"
             raise InputError(f"{dataset} has no {made}; check the path")
@@ -154,8 +156,12 @@ class Shards:
         return read_schema(self.files(config)[0])
 
     def read(self, columns: Sequence[str], config: str = "data", rows: int = 1 << 16) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of all rows, in order, in batches of at most `rows`."""
-        return read_files(self.files(config), rows, columns)
+        """Yield some columns of all rows, in order, in batches of at most `rows`; raise InputError for a null text."""
+        for batch in read_files(self.files(config), rows, columns):
+            for name in NEVER_NULL.intersection(batch.schema.names):
+                if batch.column(name).null_count:
+                    raise InputError(f"{self.dataset} is damaged: {name} has nulls; package it again")
+            yield batch
 
     def require_whole(self, names: Iterable[str] | None = None) -> None:
         """Raise InputError if a file, of all or of these, is missing or has another size than when it was written."""
@@ -184,14 +190,14 @@ class Shards:
             raise Replaced(f"{self.dataset} was replaced while it was read; run the same command again") from None
 
 
-def _read_manifest(dataset: Place) -> tuple[bytes, Any]:
-    """Return the manifest, empty if there is none, and what tells it from any that replaces it, even with equal bytes.
+def _read_manifest(dataset: Place) -> tuple[bytes | None, Any]:
+    """Return the manifest, None if there is none, and what tells it from any that replaces it, even with equal bytes.
 
     While the dataset is being replaced, this waits for a second at most; `storage.outputs` explains how it is.
     """
     record = dataset / MANIFEST
     if is_remote(record):
-        content = record.read_bytes() if record.is_file() else b""
+        content = record.read_bytes() if record.is_file() else None
         return content, content
     here = Path(os.path.realpath(str(dataset)))
     for look in range(_SWAP_LOOKS):
@@ -202,7 +208,7 @@ def _read_manifest(dataset: Place) -> tuple[bytes, Any]:
         if look and not (here.parent.is_dir() and private_names(here, "old")):
             break
         time.sleep(_SWAP_PAUSE)
-    return b"", None
+    return None, None
 
 
 def _is_inside(folder: Path, name: str) -> bool:

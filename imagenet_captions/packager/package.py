@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.settings import PackageSettings
-from imagenet_captions.dataset.shards import Shards
+from imagenet_captions.dataset.shards import NEVER_NULL, Shards
 from imagenet_captions.dataset.writing import (
     TEXTS,
     RowGroup,
@@ -305,6 +306,13 @@ def _damaged(shards: Shards) -> Iterator[tuple[str, str]]:
             bar.update(entry.bytes)
 
 
+def _null_columns(metadata: pq.FileMetaData) -> set[str]:
+    """Return the columns of a shard that have nulls, as its statistics count them."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    columns = [group.column(at) for group in groups for at in range(metadata.num_columns)]
+    return {each.path_in_schema for each in columns if each.statistics and each.statistics.null_count}
+
+
 def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
     """Yield contradictions between files whose bytes are all as they were written."""
     manifest = shards.manifest
@@ -320,7 +328,13 @@ def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
             if not found.equals(schema) or found.metadata != schema.metadata:
                 yield name, "has another schema than this version writes"
                 return
-            tables.append(read_table(shards.dataset / name, columns=["image_id"]))
+            table = read_table(shards.dataset / name, columns=["image_id", "tags"])
+            nulls = _null_columns(read_metadata(shards.dataset / name))
+            if table["tags"].null_count:  # statistics count empty lists too
+                nulls.add("tags")
+            for column in sorted(nulls & NEVER_NULL):
+                yield name, f"has nulls in {column}"
+            tables.append(table.select(["image_id"]))
             if len(tables[-1]) != rows:
                 yield name, "has another number of rows than the manifest says"
         found_ids = ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()

@@ -368,6 +368,8 @@ def _of_row(row: Row, among: ClassSet, unknown: list[str]) -> dict[str, Any]:
     """Return the parts of an explanation that a row of the dataset has."""
     from imagenet_captions.images.reading import read_header
 
+    if any(row[name] is None for name in ("title", "description", "tags", "mentions")):
+        raise InputError(f"the row of {row['image_id']} has a null in its texts; package the dataset again")
     names = ("label", "caption", "names_class", "language", "language_score", "source")
     if row["language"] is None:
         unknown.append("the language: it was not detected when the dataset was made")

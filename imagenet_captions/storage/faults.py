@@ -58,8 +58,8 @@ _MODULES = {
 
 
 def missing_object(url: str) -> NotFoundError:
-    """Build the error for a URL with nothing behind it; some stores say the same when they cannot be reached."""
-    return NotFoundError(f"{url} does not exist, or its bucket or server does not; check the URL and the network")
+    """Build the error for a URL with nothing behind it."""
+    return NotFoundError(f"{url} does not exist, or its bucket does not; check the URL")
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def reason_of(error: OSError) -> str:
     if error.errno in _REASONS:
         return _REASONS[error.errno]
     said = error.strerror.lower() if error.strerror else message_of(error)
-    return f"{said}; check the path and run the same command again"
+    return f"{said}; check the path"
 
 
 def sentence_of(error: OSError) -> str:

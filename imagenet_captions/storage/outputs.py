@@ -155,7 +155,7 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
     here = resolve_links(out)
     for folder in here.parents:
         if is_dataset(folder):
-            raise InputError(f"the output {out} lies inside the dataset {folder}; give another")
+            raise InputError(f"the output {out} lies inside the dataset {folder}; give another place")
     for given in each_file(path for path in inputs if path is not None):
         try:
             there = resolve_links(given)
@@ -165,7 +165,7 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
         if here == there or is_hard_link:
             raise InputError(f"the output {out} is the input {given} itself; give another name")
         if there in here.parents:
-            raise InputError(f"the output {out} lies inside the input {given}; give another")
+            raise InputError(f"the output {out} lies inside the input {given}; give another place")
 
 
 def _check_path(out: Path) -> None:
@@ -180,7 +180,9 @@ def _check_path(out: Path) -> None:
             raise InputError(f"the output {out} is a link to nothing; give another name") from None
         parent = next(parent for parent in out.parents if os.path.lexists(parent))
         if not parent.is_dir():
-            raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another") from None
+            raise InputError(
+                f"the output {out} cannot be there: {parent} is not a folder; give another place"
+            ) from None
         return
     except OSError as error:
         raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None

@@ -156,7 +156,11 @@ class RemotePath:
         with reporting_faults(str(self)):
             try:
                 info: dict[str, Any] = self.system.info(self.key)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                # fsspec's HTTP says the same of a server that fails, or that cannot be reached.
+                fault = error.__cause__ if self.scheme in ("http", "https") else None
+                if fault is not None and not 400 <= getattr(fault, "status", 0) < 500:
+                    raise fault from None
                 return None
         return info
 

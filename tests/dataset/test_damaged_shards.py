@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.files import sha256
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 
@@ -151,3 +153,29 @@ def test_a_manifest_with_other_rows_than_the_shards_is_refused(more: int, copy: 
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=rf"has 50 rows, and its manifest says {50 + more}; package it again"):
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(("column", "command"), [("caption", ["stats", "{ds}"]), ("tags", ["explain", "{ds}", "{id}"])])
+def test_nulls_in_texts_are_one_sentence(column: str, command: list[str], copy: Path) -> None:
+    """Of a dataset whose manifest fits: its makers need not be we."""
+    shard = next((copy / "data").glob("*.parquet"))
+    table = pq.read_table(shard)
+    at = table.schema.get_field_index(column)
+    nulls = table.set_column(
+        at, table.schema.field(at).with_nullable(True), pa.nulls(len(table), table.schema.types[at])
+    )
+    pq.write_table(nulls, shard)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    entry = manifest["files"][f"data/{shard.name}"]
+    entry |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    code, told = invoke(*(part.format(ds=copy, id=table["image_id"][0]) for part in command))
+    assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
+    with pytest.raises(InputError, match="is damaged"):
+        ic.verify(copy)
+
+
+def test_an_empty_manifest_is_there(copy: Path) -> None:
+    (copy / "manifest.json").write_bytes(b"")
+    code, told = invoke("stats", copy)
+    assert (code, "has not the expected content" in told) == (2, True), told

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import pickle
 import re
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePath
 
 import pyarrow.parquet as pq
@@ -253,7 +255,7 @@ def test_texts_to_look_for_may_be_urls() -> None:
 MISTAKES = [
     ("verify s3://no-such-bucket-here/x", "no manifest.json"),
     ("build --release {bucket}/no.json --out {tmp}/x", "no.json does not exist"),
-    ("clean --release {sample} --out s3://no-such-bucket-here/y", "or its bucket or server does not"),
+    ("clean --release {sample} --out s3://no-such-bucket-here/y", "or its bucket does not"),
     ("verify s3://AKIA:{secret}@bucket/x", "hold a secret"),
     ("match --urls https://host/x?X-Amz-Signature={secret}", "hold a secret"),
     ("verify S3://", "names no bucket"),
@@ -282,6 +284,32 @@ def test_a_mistake_is_one_sentence(command: str, says: str, bucket: Bucket, tmp_
     assert sentences[0].startswith("imagenet-captions: ")
     assert SECRET not in said
     assert bucket.files() == {}
+
+
+class Failing(BaseHTTPRequestHandler):
+    """A web server that answers 500, or 404 for what is called gone."""
+
+    def do_GET(self) -> None:
+        self.send_error(404 if "gone" in self.path else 500)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("command", ["stats {url}", "clean --release {url}/r.json --out x.parquet"])
+def test_a_web_server_that_fails_is_not_taken_for_a_missing_file(command: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        for url in (f"{here}/x", "http://127.0.0.1:9/x"):
+            code, said = invoke(*command.format(url=url).split())
+            assert (code, "cannot be used: " in said) == (2, True), said
+        code, said = invoke(*command.format(url=f"{here}/gone").split())
+        assert (code, "cannot be used" in said) == (2, False), said
+        server.shutdown()
 
 
 @pytest.mark.slow

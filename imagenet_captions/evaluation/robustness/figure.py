@@ -276,7 +276,7 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
     (points,) = axes.plot(*places, ".", color="#B8B8B8", markersize=4.5, zorder=1.5)
     identity = draw_identity(axes, grid)
     if len(panel.fits) == 1:
-        text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].quality[0]:.4f}"
+        text = f"fit: n = {panel.fits[0].size}, r = {panel.fits[0].quality[0]:.4f}"
         text += f"\n{panel.note}" if panel.note else ""
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
         axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=LINE, size=8, bbox=box)

@@ -295,6 +295,12 @@ class Fit:
         return len(self.models)
 
     @property
+    def size(self) -> str:
+        """The number of models, and of trainings if some are checkpoints of one."""
+        trainings = len(np.unique(self.runs))
+        return f"{self.n}" if trainings == self.n else f"{self.n} of {trainings} trainings"
+
+    @property
     def local(self) -> bool:
         """Whether the curve is local; otherwise it is a straight line or a plane."""
         return self.near is not None
@@ -348,8 +354,8 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     known = np.all(np.isfinite(found), axis=1)
     used = np.all((found > 0) & (found < 100), axis=1)
     x, y = logit(found[used, :-1]), logit(found[used, -1])
-    _check(baseline.name, wanted, x, y)
-    runs, trainings = baseline.runs[used], int(baseline.runs.max()) + 1
+    runs, trainings = baseline.runs[used], max(baseline.runs.tolist(), default=0) + 1
+    _check(baseline.name, wanted, x, y, len(np.unique(runs)))
     curve: Curves | Planes
     draws: Curves | Planes
     near = None
@@ -380,14 +386,15 @@ def on_first_column(fit: Fit) -> Fit:
     return replace(fit, columns=fit.columns[:1], curve=line, draws=line)
 
 
-def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats) -> None:
-    """Refuse models that do not determine a baseline; those of the testbed always do."""
+def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: int) -> None:
+    """Refuse trainings that do not determine a baseline; those of the testbed always do."""
     *ids, column = wanted
     least = _LEAST_PER_SET * len(ids)
-    if len(y) < least:
+    if trainings < least:
         what = "a baseline" if len(ids) == 1 else f"a fit on {len(ids)} `id_sets`"
+        kind = "models" if trainings == len(y) else "trainings"
         raise NoFitError(
-            f"{name} has {len(y)} models with {', '.join(ids)} and {column} above 0 and below 100 %; "
+            f"{name} has {trainings} {kind} with {', '.join(ids)} and {column} above 0 and below 100 %; "
             f"{what} takes {least}; add models, or give another table of them"
         )
     if len(ids) == 1:

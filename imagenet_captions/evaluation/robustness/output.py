@@ -219,7 +219,7 @@ def _format_fits(report: RobustnessReport) -> Iterator[str]:
     if not report.single:
         for fit in report.fits:
             (low,), (high,) = fit.ranges
-            quality = f"r {fit.quality[0]:.4f}, n {fit.n}, from {low:.1f} to {high:.1f} %"
+            quality = f"r {fit.quality[0]:.4f}, n {fit.size}, from {low:.1f} to {high:.1f} %"
             yield f"  {fit.shift.column} from {fit.x_column}: {_format_shape(fit)}, {quality}"
         return
     for fit, single in zip(report.fits, report.single, strict=True):

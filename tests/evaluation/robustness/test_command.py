@@ -90,7 +90,7 @@ def test_the_published_models_in_one_command(tmp_path: Path) -> None:
         "* against the accuracy on all",
         "p: the percentage of",
         "^ extrapolated: ",
-        "local curve, r 0.9998, n 200",
+        "local curve, r 0.9998, n 200 of 92 trainings",
     ):
         assert text in done.stdout
     code, by_line = invoke("robustness", "published", "--baseline", "imagenet-only")

@@ -246,6 +246,19 @@ def test_intervals_hold_the_curve_where_they_are_not_marked(x: str, y: str) -> N
     assert 0.90 <= np.mean(held) <= 0.98
 
 
+def test_the_checkpoints_of_one_training_are_no_baseline() -> None:
+    rows = [Result(f"e{at}", {IMAGENET: 20.0 + at, "imagenet-v2": 15.0 + at}, run="r") for at in range(60)]
+    others = [Result(f"m{at}", {IMAGENET: 70.0 + at, "imagenet-v2": 60.0 + at}) for at in range(4)]
+    for models in (rows, [*rows, *others[:3]]):
+        table = Results(tuple(models), ("model", "run", IMAGENET, "imagenet-v2"), "percent")
+        with pytest.raises(NoFitError, match=r"mine.csv has \d trainings with imagenet"):
+            fit_models(own_baseline(table, "mine.csv"), BY_COLUMN["imagenet-v2"], (IMAGENET,))
+    table = Results((*rows, *others), ("model", "run", IMAGENET, "imagenet-v2"), "percent")
+    assert (
+        fit_models(own_baseline(table, "mine.csv"), BY_COLUMN["imagenet-v2"], (IMAGENET,)).size == "64 of 5 trainings"
+    )
+
+
 def fit_own(pairs: list[tuple[float, float]]) -> Fit:
     rows = tuple(Result(str(number), {IMAGENET: x, "imagenet-v2": y}) for number, (x, y) in enumerate(pairs))
     table = Results(rows, ("model", IMAGENET, "imagenet-v2"), "percent")
