@@ -13,4 +13,5 @@ from imagenet_captions.engines.ray import RayEngine
 def ray() -> Iterator[RayEngine]:
     pytest.importorskip("ray")
     with RayEngine(workers=2) as engine:
+        list(engine.run(abs, [0], 1))  # start it here: workers import from the folder in which it is started
         yield engine

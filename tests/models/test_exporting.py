@@ -46,8 +46,8 @@ torch.save(found, out)
 """,
     "transformers": """
 import transformers
-model = transformers.AutoModel.from_preafter_some_steps(folder).eval()
-tokens = transformers.AutoTokenizer.from_preafter_some_steps(folder)(
+model = transformers.AutoModel.from_pretrained(folder).eval()
+tokens = transformers.AutoTokenizer.from_pretrained(folder)(
     texts, padding="max_length", truncation=True, return_tensors="pt")
 with torch.no_grad():
     found = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels)
