@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ _TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on
 _SHOWN = 3
 
 
-class Classifier:
+class Classifier(ABC):
     """Gives scores for images, which it gets as the `view` of the model that it names."""
 
     view: str  # FEATURES, JOINT or HEAD
@@ -48,13 +49,13 @@ class Classifier:
     def __init__(self, about: dict[str, Any]) -> None:
         self._about = about
 
+    @abstractmethod
     def prepare(self, classes: Sequence[Class]) -> None:
         """Refuse unknown classes before any image is read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
         """Return scores `[images, classes]`, higher for likelier classes, -inf for one that it cannot choose."""
-        raise NotImplementedError
 
     def named(self, classes: Sequence[Class]) -> Sequence[Class]:
         """Return classes under the names that the classifier reads, without a name where it reads none."""
