@@ -12,8 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AlignConfig, AlignModel, AutoModel, AutoTokenizer, CLIPConfig, CLIPModel, PretrainedConfig
-from transformers.image_processing_base import ImageProcessingMixin
+from transformers import (
+    AlignConfig,
+    AlignModel,
+    AutoModel,
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    ImageProcessingMixin,
+    PretrainedConfig,
+)
 from transformers.utils import logging as transformers_logging
 
 from imagenet_captions.errors import InputError, quoted
