@@ -6,15 +6,17 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions.ablations.comparing import Row
 from imagenet_captions.ablations.micro_captions import Pixels
+
+if TYPE_CHECKING:
+    from imagenet_captions.ablations.comparing import Row
 
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
 
@@ -45,6 +47,8 @@ def photo(number: int) -> Pixels:
 
 def read_rows(text: str) -> list[Row]:
     """The rows of a comparisons.csv."""
+    from imagenet_captions.ablations.comparing import Row
+
     kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(("value", "low", "high", "p_value"), float)
     kinds["p_holm"] = lambda cell: float(cell) if cell else None
     kinds |= {"images": int, "headline": "yes".__eq__, "by_seed": lambda cell: tuple(map(float, cell.split()))}
