@@ -180,15 +180,15 @@ class Command(click.Command):
         """Call the function and print what it returns; its sentences name flags in place of parameters."""
         from imagenet_captions.cli.messages import showing_messages
 
-        with showing_messages(self):
-            try:
+        try:
+            with showing_messages(self):
                 result = self.function(**self.values(ctx))
-                if result is not None:
-                    click.echo(printable(str(result)))
-            except ImagenetCaptionsError as error:
-                ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
-            except KeyboardInterrupt:
-                ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 130))
+            if result is not None:
+                click.echo(printable(str(result)))
+        except ImagenetCaptionsError as error:
+            ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
+        except KeyboardInterrupt:
+            ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 130))
 
     def values(self, ctx: click.Context) -> dict[str, Any]:
         """Return the function's parameters, as words give them that `make_context` has split."""

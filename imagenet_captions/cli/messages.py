@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
+from typing import Any
 
 from imagenet_captions.cli.app import Command
 from imagenet_captions.errors import printable
@@ -41,8 +42,7 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
 
     def say_name(self) -> None:
         """Log the name of the command, unless something is on the screen already."""
-        bars = getattr(sys.modules.get("tqdm"), "tqdm", None)  # not imported yet: no bar either
-        if self.silent and not getattr(bars, "_instances", ()):
+        if self.silent and not open_bars():
             log.info("%s ...", self.command.name)
 
 
@@ -50,6 +50,7 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
 def showing_messages(command: Command) -> Iterator[BesideBars]:
     """Show what a command logs on stderr; in a terminal its name too, if it shows nothing while it is imported.
 
+    In the end all bars are closed, so that what is printed then has a line of its own.
     Of other libraries only warnings are shown: some log each request with its address, or where they found credentials.
     """
     beside_bars = BesideBars(command)
@@ -63,6 +64,13 @@ def showing_messages(command: Command) -> Iterator[BesideBars]:
         yield beside_bars
     finally:
         waiting.cancel()
+        for bar in open_bars():
+            bar.close()
+
+
+def open_bars() -> tuple[Any, ...]:
+    """Return the bars on the screen: none before tqdm is imported. An interrupt leaves those of generators open."""
+    return tuple(getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ()))
 
 
 def is_first_process() -> bool:

@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 # Seconds.
 _GRACE = 1.0  # a call is given up this much later than by the client, which says more about the fault
 _LONGEST_NAP = 0.2  # longer waits are cut into naps, to see an interrupt in time
-_A_LINE = 600.0  # between two lines of progress in a log file
 # How late a call may be without moving the later ones. Without it the oversleeping of every wait would add up and use
 # less than the pace; with it two calls can come closer to each other by this much.
 _SLACK = 0.02
@@ -171,7 +170,7 @@ class _Run:
         self, client: FlickrClient, store: Store, settings: CrawlSettings, tools: Tools, report: CrawlReport, bar: Bar
     ) -> None:
         self._client, self._store, self._settings, self._tools = client, store, settings, tools
-        self._report, self._bar, self._shown = report, bar, tools.clock()
+        self._report, self._bar = report, bar
         self._waiting: list[tuple[float, int, str]] = []  # heap of photos to ask for again: time, order, photo
         self._failed: Counter[str] = Counter()  # calls for these photos, in this run
         self._in_a_row = self._pauses = 0
@@ -254,11 +253,6 @@ class _Run:
         return None
 
     def _show(self) -> None:
-        """Move the bar; where there is none, as in a log file, log a line from time to time."""
         report, gone = self._report, self._report.not_found + self._report.private
-        if not self._bar.disable:
-            self._bar.set_postfix_str(f"{report.found} found, {gone} gone", refresh=False)
-        elif self._tools.clock() - self._shown >= _A_LINE:
-            self._shown = self._tools.clock()
-            log.info("crawl: %d found, %d gone, %d left", report.found, gone, report.left)
+        self._bar.set_postfix_str(f"{report.found} found, {gone} gone", refresh=False)
         self._bar.update()

@@ -1,8 +1,9 @@
-"""Show progress on stderr: a bar with the time left in a terminal, elsewhere one line when the work begins."""
+"""Show progress: a bar on stderr in a terminal, elsewhere a line of the log at the start and every half minute."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -18,8 +19,19 @@ log = logging.getLogger(__name__)
 
 _A_MOMENT = 4 << 20  # bytes that are read before anybody wonders
 _LARGE = 100_000  # counts of so many are shown in thousands and millions
+_SECONDS = 30.0  # between two lines of a log
 
 Bar: TypeAlias = "tqdm[Any]"
+
+
+class _Log:
+    """The file that tqdm draws in where there is no terminal: each drawing is a line of the log."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            log.info("%s", line.replace("s/ ", " s/"))  # less than one a second, with the blank of the unit
+
+    def flush(self) -> None: ...
 
 
 @contextmanager
@@ -28,17 +40,28 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
     in_bytes = unit == "B"
     silent = in_bytes and total is not None and total < _A_MOMENT
     scaled = in_bytes or total is None or total >= _LARGE
+    lines: dict[str, Any] = {}
+    if not (silent or sys.stderr.isatty()):
+        amount = "..." if total is None else f"{total / 1e6:,.0f} MB" if in_bytes else f"{total:,} {unit}"
+        log.info("%s: %s", what, amount)
+        of, left = ("", "") if total is None else ("/{total_fmt}", ", {remaining} left")
+        lines = {
+            "file": _Log(),
+            "bar_format": f"{{desc}}: {{n_fmt}}{of}{{unit}}, {{rate_fmt}}{left}{{postfix}}",
+            "leave": False,
+            "mininterval": _SECONDS,
+            "delay": _SECONDS,
+            "miniters": 0,
+        }
     with tqdm(
         total=total,
         initial=done,
         desc=what,
         unit=unit if in_bytes else f" {unit}",
         unit_scale=scaled,
-        disable=True if silent else None,  # None: if stderr is not a terminal
+        disable=silent,
+        **lines,
     ) as bar:
-        if bar.disable and not silent:
-            amount = "..." if total is None else f"{total / 1e6:,.0f} MB" if in_bytes else f"{total:,} {unit}"
-            log.info("%s: %s", what, amount)
         yield bar
 
 

@@ -122,7 +122,7 @@ class StopOnSignal(Callback):
 
 
 class Progress(Callback):
-    """A progress bar of steps on stderr, with the last logged loss; reading the loss itself would wait for a GPU."""
+    """The progress in steps, with the last logged loss; reading the loss itself would wait for a GPU."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -136,7 +136,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._bar is None or self._bar.disable:
+        if self._bar is None:
             return
         assert isinstance(pl_module, TrainingModule)
         if math.isfinite(pl_module.last_loss):

@@ -71,15 +71,51 @@ with progress("package", 4, "rows") as bar:
     assert "4/4" in told
 
 
-def test_elsewhere_a_line_is_logged_at_the_start(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+def test_elsewhere_lines_are_logged_at_the_start_and_every_half_minute(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    with progress("package", 12_345, "rows"):
+    now = 0.0
+    monkeypatch.setattr("tqdm.std.time", lambda: now)
+    with progress("package", 12_345, "rows", done=345) as bar:
         assert caplog.messages == ["package: 12,345 rows"]
-    assert list(track("ab", "verify", None, "files")) == ["a", "b"]
-    assert caplog.messages == ["package: 12,345 rows", "verify: ..."]
+        for seconds in (1.0, 29.0, 30.0, 31.0, 59.0, 60.0):
+            now = seconds
+            bar.set_postfix_str("a word", refresh=False)
+            bar.update(100)
+    assert caplog.messages[1:] == [
+        "package: 645/12345 rows, 10.00 rows/s, 19:30 left, a word",
+        "package: 945/12345 rows, 10.00 rows/s, 19:00 left, a word",
+    ]
+    caplog.clear()
+    read = []
+    for item in track("ab", "verify", None, "files"):
+        read.append(item)
+        now += 40
+    assert read == ["a", "b"]
+    assert caplog.messages == ["verify: ...", "verify: 1.00 files, 40.0 s/files", "verify: 2.00 files, 40.0 s/files"]
     assert capsys.readouterr().err == ""
+
+
+def test_an_interrupt_ends_the_line_of_the_bar() -> None:
+    program = """
+from imagenet_captions.cli.app import app
+from imagenet_captions.packager import package
+from imagenet_captions.storage.progress import track
+def verify(dataset):
+    verify.items = track("abcd", "verify", 4, "files")
+    next(verify.items)
+    raise KeyboardInterrupt
+package.verify = verify
+try:
+    app(["verify", "x"])
+except SystemExit as end:
+    assert end.code == 130
+"""
+    *_, bar, said, end = at_a_terminal(program).split("\r\n")
+    assert bar.count("0/4") == bar.count("\r") == 2, bar
+    assert said.startswith("imagenet-captions: interrupted; ")
+    assert end == ""
 
 
 def test_a_large_file_is_counted_to_its_end_even_as_a_zip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
