@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,43 +36,23 @@ for place in ("dataset", "s3://bucket/subset"):
 assert list(load_dataset("dataset", split="train", streaming=True)) == list(rows)
 assert rows[0]["image"].size[0] > 0
 """
-STEP = ["--steps", "1", "--batch-size", "4", "--workers", "1", "--accelerator", "cpu"]
-# What each does, and a command of ours; or Python, which is a text.
-JOBS: tuple[tuple[str, Sequence[str] | str], ...] = (
-    ("the demo", ["demo", "--out", "dataset"]),
-    ("a filter", ["filter", "dataset", "--has", "title", "--out", "subset"]),
-    ("a filter to s3://", ["filter", "dataset", "--has", "title", "--out", "s3://bucket/subset"]),
-    ("an export to s3://", ["export", "subset", "--to", "webdataset", "--out", "s3://bucket/shards"]),
-    ("load and load_dataset, streaming too", LOAD),
-    ("Ray", ["export", "subset", "--to", "webdataset", "--out", "shards", "--engine", "ray", "--workers", "1"]),
-    ("statistics as a page", ["stats", "subset", "--html", "page.html"]),
-    ("effective robustness with a figure", ["robustness", "published", "--plot", "figure.svg", "--out", "er.csv"]),
-    ("a training step", ["train", "subset", "--recipe", "micro-contrastive", "--out", "run", *STEP]),
-    (
-        "one of open_clip's towers",
-        ["train", "subset", "--recipe", "micro-contrastive", "--model", "vit-micro", "--out", "v", *STEP],
-    ),
-    (
-        "one with timm and transformers",
-        ["train", "subset", "--recipe", "align", "--model", "align-micro", "--out", "a", *STEP],
-    ),
-    ("zero-shot evaluation", ["evaluate", "run", "--on", "own=dataset", "--out", "metrics.json"]),
-    (
-        "a linear probe",
-        [
-            "evaluate",
-            "run",
-            "--on",
-            "own=dataset",
-            "--classifier",
-            "linear-probe",
-            "--train",
-            "dataset",
-            "--out",
-            "p.json",
-        ],
-    ),
-)
+STEP = "--steps 1 --batch-size 4 --workers 1 --accelerator cpu"
+# What each does, and a command of ours, or a program in Python.
+JOBS: dict[str, str] = {
+    "the demo": "demo --out dataset",
+    "a filter": "filter dataset --has title --out subset",
+    "a filter to s3://": "filter dataset --has title --out s3://bucket/subset",
+    "an export to s3://": "export subset --to webdataset --out s3://bucket/shards",
+    "load and load_dataset, streaming too": LOAD,
+    "Ray": "export subset --to webdataset --out shards --engine ray --workers 1",
+    "statistics as a page": "stats subset --html page.html",
+    "effective robustness with a figure": "robustness published --plot figure.svg --out er.csv",
+    "a training step": f"train subset --recipe micro-contrastive --out run {STEP}",
+    "one of open_clip's towers": f"train subset --recipe micro-contrastive --model vit-micro --out v {STEP}",
+    "one with timm and transformers": f"train subset --recipe align --model align-micro --out a {STEP}",
+    "zero-shot evaluation": "evaluate run --on own=dataset --out metrics.json",
+    "a linear probe": "evaluate run --on own=dataset --classifier linear-probe --train dataset --out probe.json",
+}
 
 
 def main() -> None:
@@ -132,19 +112,11 @@ def s3_stand_in() -> Iterator[dict[str, str]]:
     host, port = server.get_host_and_port()
     keys = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
     address = f"http://{host}:{port}"
+    places = {"AWS_ENDPOINT_URL": address, "FSSPEC_S3_ENDPOINT_URL": address, "AWS_EC2_METADATA_DISABLED": "true"}
     try:
-        boto3.client(
-            "s3",
-            endpoint_url=address,
-            **{name.lower(): key for name, key in keys.items() if "KEY" in name},
-            region_name="us-east-1",
-        ).create_bucket(Bucket="bucket")
-        yield {
-            "AWS_ENDPOINT_URL": address,
-            "FSSPEC_S3_ENDPOINT_URL": address,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **keys,
-        }
+        own = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=address, **own).create_bucket(Bucket="bucket")
+        yield places | keys
     finally:
         server.stop()
 
@@ -156,8 +128,8 @@ def run_jobs(python: Path, folder: Path, places: dict[str, str]) -> None:
     home.mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     environment = {**kept, "HOME": str(home), "HF_HUB_OFFLINE": "1", **places}
-    for name, job in JOBS:
-        command = [python, "-c", job] if isinstance(job, str) else [python.with_name("imagenet-captions"), *job]
+    for name, job in JOBS.items():
+        command = [python, "-c", job] if job is LOAD else [python.with_name("imagenet-captions"), *job.split()]
         begun = time.monotonic()
         done = subprocess.run(
             command, cwd=work, env=environment, timeout=SECONDS_A_JOB, capture_output=True, text=True, check=False
