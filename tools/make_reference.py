@@ -18,7 +18,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 def write_reference() -> str:
     """Return the page."""
-    lines = [f"# Commands and flags\n\nA flag's meaning stands in `{PROGRAM} COMMAND --help`; this page says which there are."]
+    lines = [
+        "# Commands and flags\n",
+        f"`{PROGRAM} COMMAND --help` has each flag's meaning; this page says which there are.",
+    ]
     for title, entries in SECTIONS.items():
         lines += [f"\n## {title}"]
         for name, entry in entries.items():
