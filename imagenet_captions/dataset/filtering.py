@@ -27,7 +27,7 @@ from imagenet_captions.dataset.sampling import (
     sampling_chance,
     seeded_order,
 )
-from imagenet_captions.dataset.settings import FilterSettings, parse_sample
+from imagenet_captions.dataset.settings import FilterSettings, parse_below, parse_sample
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import (
     RowGroup,
@@ -80,8 +80,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT, DENIED = 0, 1
+_BELOW = "score-below"  # a step for each of its limits
 STEPS = (
-    *("kept", "denied", "condition", "ids", "no-score", "score-above", "score-top"),
+    *("kept", "denied", "condition", "ids", "no-score", "score-above", _BELOW, "score-top"),
     *("random-classes", "balance", "trim-tail", "like", "per-class", "sample"),
 )
 
@@ -176,8 +177,9 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
 
 @dataclass(frozen=True)
 class Selection:
-    """The result of a filter: for every row its index in `STEPS`, and for denied rows the reason."""
+    """The result of a filter: for every row its index in `steps`, and for denied rows the reason."""
 
+    steps: Sequence[str]
     texts: Sequence[Place]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
     ended: npt.NDArray[np.int8]
     denied: dict[int, str]
@@ -190,7 +192,7 @@ class Selection:
 
     def leave_out(self, rows: Any, step: str) -> None:
         """Leave out the rows of a mask that are still kept."""
-        self.ended[np.asarray(rows, bool) & (self.ended == KEPT)] = STEPS.index(step)
+        self.ended[np.asarray(rows, bool) & (self.ended == KEPT)] = self.steps.index(step)
 
     @property
     def kept(self) -> int:
@@ -211,8 +213,8 @@ class Selection:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows kept, denied, and left out by each step."""
-        found = np.bincount(self.ended, minlength=len(STEPS))
-        return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
+        found = np.bincount(self.ended, minlength=len(self.steps))
+        return {name: int(count) for name, count in zip(self.steps, found, strict=True) if count}
 
 
 def select(shards: Shards, settings: FilterSettings) -> Selection:
@@ -226,7 +228,9 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
     data, texts = shards.files(), shards.files("raw")
     if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
         raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
-    selection = Selection(texts, np.zeros(total, np.int8), {})
+    limits = [f"{_BELOW} {limit}" for limit in settings.score_below]
+    names = [name for step in STEPS for name in (limits if step == _BELOW else [step])]
+    selection = Selection(names, texts, np.zeros(total, np.int8), {})
     ended = selection.ended
     with progress("select", total, "rows") as bar:
         if settings.deny:
@@ -255,7 +259,7 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
         if any(limit is not None for limit in sampling):
             ids, sizes = selection.kept_ids().to_pylist(), selection.classes()
             left_out = choose(ids, settings, like)
-            ended[selection.rows()] = [STEPS.index(left_out.get(each, "kept")) for each in ids]
+            ended[selection.rows()] = [names.index(left_out.get(each, "kept")) for each in ids]
             short = sum(sizes.get(wnid, 0) < wanted for wnid, wanted in (like or {}).items())
             if like and short:
                 told = f"{short:,} of {len(like):,} classes"
@@ -330,7 +334,12 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
     Raises InputError for scores of another dataset, except those of the one that this one was filtered from.
     """
     of = read_origin(file).inputs.dataset
-    scores = read_table(file, ["image_id", "similarity"])
+    limits = {text: parse_below(text) for text in settings.score_below}
+    numbers = [field.name for field in read_schema(file) if pa.types.is_floating(field.type)]
+    for text, (column, _) in limits.items():
+        if column not in numbers:
+            raise InputError(f"`score_below` {text}: {file} has no such column; it has {', '.join(numbers)}")
+    scores = read_table(file, sorted({"image_id", "similarity", *(column for column, _ in limits.values())}))
     if not pc.all(pc.is_finite(scores["similarity"]), min_count=0).as_py():
         raise InputError(f"{file} has similarities that are not numbers; score the dataset again")
     if len(scores["image_id"].unique()) != len(scores):
@@ -349,12 +358,14 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
     selection.leave_out(without, "no-score")
     if settings.score_above is not None:
         selection.leave_out(~(found > settings.score_above), "score-above")
+    for text, (column, limit) in limits.items():
+        selection.leave_out(~(scores[column].take(at).to_numpy() < limit), f"{_BELOW} {text}")
     if settings.score_top is not None:
         rows = selection.rows()
         ids = np.array(selection.kept_ids().to_pylist())
         order = np.lexsort((ids, -found[rows]))  # of equal ones the lower id wins
         beyond = rows[order[round(settings.score_top * len(rows)) :]]
-        selection.ended[beyond] = STEPS.index("score-top")
+        selection.ended[beyond] = selection.steps.index("score-top")
 
 
 def _balance(
@@ -386,7 +397,7 @@ def _balance(
     wanted = keep_probabilities(rows, entries, before, threshold, len(selection.ended))
     ids = selection.kept_ids().to_pylist()
     chances = np.array([sampling_chance(image_id, settings.seed) for image_id in ids])
-    selection.ended[kept[chances >= wanted[kept]]] = STEPS.index("balance")
+    selection.ended[kept[chances >= wanted[kept]]] = selection.steps.index("balance")
     after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
     log.info("%s", format_tail(before, after, threshold))
 
@@ -510,7 +521,7 @@ def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None
                 if (denied := selection.denied.get(rows[at])) is not None:
                     ends[start + at] = (Outcome.DENIED, denied)
                 else:
-                    ends[start + at] = (Outcome.FILTERED, STEPS[ended[rows[at]]])
+                    ends[start + at] = (Outcome.FILTERED, selection.steps[ended[rows[at]]])
             yield outcome_table(batch, start, ends)
             start += len(batch)
 

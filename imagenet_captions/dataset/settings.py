@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
@@ -103,8 +104,8 @@ class RowConditions:
 class FilterSettings:
     """The settings of a filter: the condition, a file of ids, a denylist, and the sampling of the remaining rows.
 
-    `scores` is a file that `score` wrote; rows are kept with a similarity above `score_above`, and of all that are left
-    the share `score_top` with the highest.
+    `scores` is a file that `score` wrote; rows are kept with a similarity above `score_above` and values below those of
+    `score_below`, and of all that are left the share `score_top` with the highest similarities.
     """
 
     wanted: RowConditions = nested(RowConditions)
@@ -147,6 +148,14 @@ class FilterSettings:
     score_above: float | None = option(
         "Only rows with a higher similarity in --scores; the cosine, from -1 to 1.", needs="scores"
     )
+    score_below: Sequence[str] = option(
+        "Only rows with a lower value in a column of --scores, such as the highest similarity to a test set's images; "
+        "all of those given.",
+        (),
+        metavar="COLUMN=VALUE",
+        needs="scores",
+        what="imagenet-v2=0.9",
+    )
     score_top: float | None = option(
         "Of the rows that are left, this share with the highest similarities.", metavar="SHARE", needs="scores"
     )
@@ -162,8 +171,10 @@ class FilterSettings:
             parse_trim(self.trim_tail)
         if self.sample is not None:
             parse_sample(self.sample)
-        if self.scores is not None and self.score_above is None and self.score_top is None:
-            raise InputError("`scores` has no effect without a limit; give `score_above` or `score_top`")
+        if self.scores is not None and self.score_above is None and self.score_top is None and not self.score_below:
+            raise InputError("`scores` has no effect without a limit; give `score_above`, `score_below` or `score_top`")
+        for text in self.score_below:
+            parse_below(text)
         if self.score_above is not None and not -1 <= self.score_above <= 1:
             raise InputError(f"`score_above` must be a similarity from -1 to 1, not {self.score_above}")
         if self.score_top is not None and not 0 < self.score_top <= 1:
@@ -206,6 +217,19 @@ class FilterSettings:
                 found |= {"score-model": origin.settings.model, "score-weights": f"sha256:{origin.inputs.weights}"}
         sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
         return {**found, "seed": self.seed} if sampled else found
+
+
+def parse_below(text: str) -> tuple[str, float]:
+    """Parse "COLUMN=VALUE".
+
+    >>> parse_below("imagenet-v2=0.9")
+    ('imagenet-v2', 0.9)
+    """
+    column, _, value = text.rpartition("=")
+    with suppress(ValueError):
+        if column:
+            return column, float(value)
+    raise InputError(f"`score_below` must be COLUMN=VALUE, such as imagenet-v2=0.9, not {quoted(text)}")
 
 
 def parse_trim(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Score a dataset: a Parquet file with the similarity of each image and its caption, keyed by image id."""
+"""Score a dataset: how similar each image is to its caption, and to the nearest image of test sets, by image id."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 _EMBEDDINGS = ("image_embedding", "text_embedding")
+TEST_IMAGES_AT_ONCE = 8192
 _PARTS_AT_ONCE = 8  # in a row group
 _ORDER = [("wnid", "ascending"), ("image_id", "ascending")]
 
@@ -54,6 +56,7 @@ def score(
     out: PlaceLike,
     caption: str | CaptionTemplate | None = None,
     embeddings: bool = False,
+    against: Mapping[str, PlaceLike] | None = None,
     batch_size: int = 256,
     workers: int = 1,
     device: str | None = None,
@@ -64,13 +67,15 @@ def score(
         ic.score("imagenet-captions", "open_clip:ViT-B-32@laion2b_s34b_b79k", out="scores.parquet")
 
     `caption` is a caption template; without it, the captions are those of the dataset. `embeddings` adds those of
-    images and captions. Several `workers` are processes that read images.
+    images and captions. `against` are test sets, as {"imagenet-v2": "v2"}: each adds a column of its name with the
+    highest similarity to one of its images, and one with that image. Several `workers` are processes that read images.
 
     Returns the number of rows with a score, and of those without, by outcome.
     """
     require("train", "score")
     template = CaptionTemplate.parse(caption) if isinstance(caption, str) else caption
-    settings = ScoreSettings(model, template, embeddings, Reading(batch_size, workers, device))
+    test_sets = tuple((name, local_place(str(path))) for name, path in (against or {}).items())
+    settings = ScoreSettings(model, template, embeddings, test_sets, Reading(batch_size, workers, device))
     counts = score_dataset(local_place(str(dataset)), local_place(str(out)), settings, overwrite)
     return {outcome.value: count for outcome, count in counts.items()}
 
@@ -94,16 +99,13 @@ def score_dataset(dataset: Path, out: Path, settings: ScoreSettings, overwrite: 
                 f"{settings.model} has no text tower, which scores of captions need; give a model such as CLIP"
             )
         model.to(settings.reading.torch_device()).eval()
-        scorer = Scorer(model, pairs, settings)
-        about = _about(scorer, shards)
-        with (
-            cpu_threads(model.spec.size, settings.reading.threads),
-            full_precision(),
-            Parts.open(out, {**about, "part_rows": settings.part_rows}) as parts,
-        ):
-            files = scorer.write_parts(parts)
-            kept = scorer.write(scores_file, files, about)
-            dropped = pa.concat_tables([pairs.dropped, *map(_broken_rows, files)]).sort_by(_ORDER)
+        with cpu_threads(model.spec.size, settings.reading.threads), full_precision():
+            scorer = Scorer(model, pairs, settings, open_targets(model, settings))
+            about = _about(scorer, shards)
+            with Parts.open(out, {**about, "part_rows": settings.part_rows}) as parts:
+                files = scorer.write_parts(parts)
+                kept = scorer.write(scores_file, files, about)
+                dropped = pa.concat_tables([pairs.dropped, *map(_broken_rows, files)]).sort_by(_ORDER)
         if not kept:
             parts.remove()
             raise InputError(f"none of the {len(pairs.rows):,} images of {dataset} can be decoded")
@@ -183,21 +185,60 @@ class Parts:
             shutil.rmtree(self.folder)
 
 
+class Target(NamedTuple):
+    """The images of a test set that can be decoded: their ids, and their unit vectors on the model's device."""
+
+    name: str
+    ids: pa.Array
+    vectors: Tensor
+
+
+def open_targets(model: Model, settings: ScoreSettings) -> list[Target]:
+    """Embed the test sets that the settings name."""
+    import torch
+
+    from imagenet_captions.evaluation.classifiers import JOINT
+    from imagenet_captions.evaluation.extract import extract
+    from imagenet_captions.evaluation.testsets import open_test_set
+
+    targets = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for test_set in [open_test_set(name, path, Path(scratch)) for name, path in settings.test_sets]:
+            images = test_set.images
+            found = extract(model, images, JOINT, settings.reading, border=test_set.border, what=test_set.name)
+            ids = pa.array(map(images.image_id, found.indices.tolist()), pa.string())
+            vectors = torch.from_numpy(found.values).to(settings.reading.torch_device())
+            targets.append(Target(test_set.name, ids, vectors))
+    return targets
+
+
+def nearest(vectors: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest product of each vector with one of `among`, and its row there; not all products at once."""
+    values, rows = (vectors @ among[:TEST_IMAGES_AT_ONCE].T).max(dim=1)
+    for start in range(TEST_IMAGES_AT_ONCE, len(among), TEST_IMAGES_AT_ONCE):
+        higher, at = (vectors @ among[start : start + TEST_IMAGES_AT_ONCE].T).max(dim=1)
+        rows = (at + start).where(higher > values, rows)
+        values = values.maximum(higher)
+    return values, rows
+
+
 @dataclass(frozen=True)
 class Scorer:
-    """A model, and the images and captions that it scores in parts."""
+    """A model, the images and captions that it scores in parts, and the test sets to compare the images with."""
 
     model: Model
     pairs: Pairs
     settings: ScoreSettings
+    targets: Sequence[Target]
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the scores, with embeddings as 16-bit numbers if they were asked for."""
-        if not self.settings.embeddings:
-            return SCORES
+        """The schema of the scores, with what was asked for beside: embeddings as 16-bit numbers, and test sets."""
         vector = pa.list_(pa.float16(), self.model.config.dim)
-        return pa.schema([*SCORES, *(pa.field(name, vector, nullable=False) for name in _EMBEDDINGS)])
+        beside = [(name, vector) for name in _EMBEDDINGS if self.settings.embeddings]
+        for target in self.targets:
+            beside += [(target.name, pa.float32()), (f"{target.name}_image", pa.string())]
+        return pa.schema([*SCORES, *(pa.field(name, kind, nullable=False) for name, kind in beside)])
 
     @property
     def context_length(self) -> int:
@@ -251,6 +292,7 @@ class Scorer:
             images = self.model.embed_images(normalise(pixels.to(device), self.model.spec)).float()
             texts = self.model.embed_texts(self.model.tokenize(captions).to(device)).float()
             similarity = (images * texts).sum(dim=-1).cpu().numpy()
+            near = [nearest(images, target.vectors) for target in self.targets]
         ids = [self.pairs.images.image_id(row) for row in rows]
         if not np.isfinite(similarity).all():
             wrong = ids[int(np.flatnonzero(~np.isfinite(similarity))[0])]
@@ -261,6 +303,8 @@ class Scorer:
             for vectors in (images, texts):
                 halves = pa.array(vectors.cpu().numpy().astype(np.float16).reshape(-1))
                 columns.append(pa.FixedSizeListArray.from_arrays(halves, vectors.shape[1]))
+        for target, (values, at) in zip(self.targets, near, strict=True):
+            columns += [values.cpu().numpy(), target.ids.take(at.cpu().numpy())]
         return pa.table(columns, schema=self.schema)
 
     def write(self, path: Path, files: Sequence[Path], about: Mapping[str, Any]) -> int:
@@ -292,8 +336,11 @@ def _about(scorer: Scorer, shards: Shards) -> dict[str, Any]:
     from imagenet_captions.models.weights import weights_digest
 
     model = scorer.model
+    ids = {
+        target.name: hashlib.sha256("\n".join(target.ids.to_pylist()).encode()).hexdigest() for target in scorer.targets
+    }
     return {
-        "inputs": {"dataset": shards.digest, "weights": weights_digest(model)},
+        "inputs": {"dataset": shards.digest, "weights": weights_digest(model), **({"against": ids} if ids else {})},
         "settings": scorer.settings.recorded(shards.manifest),
         "model": {
             "name": model.name,

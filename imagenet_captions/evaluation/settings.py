@@ -165,9 +165,9 @@ PART_ROWS = 1024
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """The model (anything that `load_model` reads with a text tower), the captions, and whether to keep embeddings.
+    """The model (anything that `load_model` reads with a text tower), the captions, and what is written beside scores.
 
-    Without `caption`, the captions are those of the dataset.
+    Without `caption`, the captions are those of the dataset. `test_sets` are compared with the images.
     """
 
     model: str = option(
@@ -180,10 +180,22 @@ class ScoreSettings:
         "dataset."
     )
     embeddings: bool = option("Write the embeddings of images and captions too, as 16-bit numbers.", False)
+    test_sets: tuple[tuple[str, Path], ...] = option(
+        "A test set, as `evaluate --on` takes it: adds the highest similarity to one of its images, as the column "
+        "NAME, and that image, as NAME_image. May be given often.",
+        (),
+        flag="--against",
+        metavar="NAME=PATH",
+        reads=parse_test_sets,
+    )
     reading: Reading = nested(Reading)
 
     def __post_init__(self) -> None:
         check(self)
+        if self.test_sets:
+            check_test_sets(self.test_sets)
+        if taken := {"image_id", "similarity", "tokens", "cut"} & dict(self.test_sets).keys():
+            raise InputError(f"`test_sets` {taken.pop()} is another column of the scores; rename it")
 
     @property
     def part_rows(self) -> int:
@@ -201,11 +213,13 @@ class ScoreSettings:
         template = self.template_for(manifest)
         caption = manifest.settings.get("caption") if template is None else str(template)
         stored = {"caption": caption, "caption_stored": template is None}
-        return {"model": self.model, **stored, "embeddings": self.embeddings}
+        against = {"against": {name: str(path) for name, path in self.test_sets}} if self.test_sets else {}
+        return {"model": self.model, **stored, "embeddings": self.embeddings, **against}
 
     def files(self) -> list[Path]:
-        """Return the files of the model on this machine."""
-        return [Path(text) for text in (self.model, self.model.partition("@")[2]) if text]
+        """Return the files of the model and the test sets on this machine."""
+        model = [Path(text) for text in (self.model, self.model.partition("@")[2]) if text]
+        return [*model, *(path for _, path in self.test_sets)]
 
 
 PUBLISHED = "published"

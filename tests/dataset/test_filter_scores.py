@@ -46,6 +46,7 @@ def kept(dataset: Path, out: Path, **settings: Any) -> list[str]:
         ({"score_top": 0.1}, IDS[162:180]),
         ({"score_top": 1.0}, IDS[:180]),
         ({"score_above": 0.5, "score_top": 0.1}, IDS[177:180]),
+        ({"score_above": 0.25, "score_below": ["similarity=0.5"]}, IDS[110:150]),
         ({"score_top": 0.5, "condition": ic.in_class("n01440764")}, IDS[20:40]),
         # Of rows 100 to 109, with the same score, three are left: those with the lower ids.
         ({"score_top": 73 / 180}, [*IDS[110:180], *sorted(IDS[100:110])[:3]]),
@@ -79,7 +80,9 @@ def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores:
     [
         ("--scores other.parquet --score-top 0.3", "with 180 of its 200 ids; score this one, or the one"),
         ("--scores foreign.parquet --score-top 0.3", "with 0 of its 200 ids; score this one, or the one"),
-        ("--scores scores.parquet", "--scores has no effect without a limit; give --score-above or --score-top"),
+        ("--scores scores.parquet", "--scores has no effect without a limit; give --score-above, --score-below or"),
+        ("--scores scores.parquet --score-below val=0.9", "has no such column; it has similarity"),
+        ("--scores scores.parquet --score-below 0.9", "--score-below must be COLUMN=VALUE, such as imagenet-v2=0.9"),
         ("--scores scores.parquet --score-top 30", "--score-top must be a share above 0 and at most 1, not 30.0"),
         ("--scores scores.parquet --score-above nan", "--score-above must be a similarity from -1 to 1, not nan"),
         ("--scores scores.parquet --score-above 0.9", "nothing in"),

@@ -24,7 +24,8 @@ from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import provenance
 from tests.command_line import invoke
-from tests.dataset.made import make_dataset, rows
+from tests.dataset.made import make_dataset, read_ids, rows
+from tests.evaluation.made_sets import write_parquet
 from tests.models.conftest import TINY_VIT, open_clip_folder, write_bert_tokenizer
 from tests.packager.made import IDS, train_folder, write_captions
 
@@ -80,6 +81,64 @@ def test_batches_and_workers_change_nothing(made: Path, tmp_path: Path, given: d
     found = scored(made, tmp_path / "found.parquet", **given)
     assert [row["image_id"] for row in found] == [row["image_id"] for row in whole]
     assert [row["similarity"] for row in found] == pytest.approx([row["similarity"] for row in whole], abs=1e-6)
+
+
+def near(at: int) -> bytes:
+    """The picture of a seed with one pixel changed."""
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(noise(at)))
+    image.putpixel((3, 3), (0, 0, 0))
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def test_planted_copies_of_test_images_are_found_and_pruned(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a naive loop over open_clip's embeddings, whatever the blocks; two sets, of which each has copies."""
+    monkeypatch.setattr(scoring, "TEST_IMAGES_AT_ONCE", 3)
+    monkeypatch.chdir(tmp_path)
+    sets = {
+        "one": [noise(100), near(4), noise(101), noise(102), noise(7), noise(103), noise(104)],
+        "two": [near(5), noise(105), noise(7)],
+    }
+    for name, images in sets.items():
+        write_parquet(Path(f"{name}.parquet"), [0] * len(images), ["thing"], images)
+    command = f"score {made}/dataset --model {made}/model --device cpu --batch-size 5 --workers 1 --out scores.parquet"
+    code, told = invoke(*command.split(), *"--against one=one.parquet --against two=two.parquet".split())
+    assert code == 0, told
+    found = pq.read_table("scores.parquet").to_pylist()
+    whole = scored(made, tmp_path / "whole.parquet")
+    assert [{name: row[name] for name in whole[0]} for row in found] == [
+        {**row, "similarity": pytest.approx(row["similarity"], abs=1e-6)} for row in whole
+    ]
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{made / 'model'}")
+
+    def embed(data: bytes) -> torch.Tensor:
+        with torch.no_grad():
+            return model.eval().encode_image(preprocess(Image.open(io.BytesIO(data)))[None], normalize=True)[0]
+
+    for name, images in sets.items():
+        among = [embed(data) for data in images]
+        for row in found:
+            products = [float(embed(noise(IDS.index(row["image_id"]))) @ other) for other in among]
+            assert row[name] == pytest.approx(max(products), abs=1e-5)
+            assert products[int(row[f"{name}_image"])] == pytest.approx(max(products), abs=1e-6)
+    copies = {name: [row["image_id"] for row in found if row[name] > 0.9999] for name in sets}
+    assert copies == {"one": sorted([IDS[4], IDS[7]]), "two": sorted([IDS[5], IDS[7]])}
+
+    limits = "--score-below one=0.9999 --score-below two=0.9999"
+    _, told = invoke(*f"filter {made}/dataset --scores scores.parquet {limits} --out-ids ids.txt".split())
+    assert [" ".join(line.split()) for line in told.splitlines()[-4:-1]] == [
+        "kept 9",
+        "left out by score-below one=0.9999 2",
+        "left out by score-below two=0.9999 1",
+    ], told
+    assert read_ids(Path("ids.txt")) == sorted({*IDS} - {IDS[4], IDS[5], IDS[7]})
+    about = provenance(pq.read_schema("scores.parquet"))
+    assert about["settings"]["against"] == {"one": "one.parquet", "two": "two.parquet"}
+    assert set(about["inputs"]["against"]) == {"one", "two"}
 
 
 def test_a_killed_run_goes_on_after_the_last_finished_part(
@@ -212,6 +271,8 @@ def test_tokens_of_another_tokenizer_are_counted_whole(tmp_path: Path) -> None:
         ("score dataset --model model --out s.parquet --device gpu", "--device 'gpu' cannot be used"),
         ("score dataset --model model --out s.parquet --batch-size 0", "--batch-size must be at least 1, not 0"),
         ("score dataset --model model --out dataset/s.parquet", "lies inside the"),
+        ("score dataset --model model --against val --out s.parquet", "--against 'val' names no test set; give"),
+        ("score dataset --model model --against cut=dataset --out s.parquet", "--against cut is another column of the"),
         ("score dataset --model model --out mine.parquet", "exists; give another name, or --overwrite to replace it"),
     ],
 )
