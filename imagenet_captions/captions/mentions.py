@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_names import Rule, plurals, vocabulary
 from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.spellings import Rule, plurals, vocabulary
 
 _END = b"\xff"  # the end of a text; UTF-8 never uses this byte
 _STOP = "|"  # replaces every mark that cannot be inside a name

@@ -56,5 +56,5 @@ def reconcile(rows: Mapping[str, int]) -> tuple[list[ClassCount], list[str]]:
     for count in counts:
         if not count.published:
             where = f"{count.class_name} ({count.wnid})"
-            reasons.append(f"the public file has no entry of {where}; here are {count.ours:,}")
+            reasons.append(f"the public file has no entry of {where}; this dataset has {count.ours:,}")
     return counts, reasons

@@ -21,8 +21,8 @@ from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.engines.local import LOCAL, in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.imagenet import classes as imagenet
-from imagenet_captions.imagenet.class_names import plurals
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, IMAGE_SUFFIXES, WNID, image_id, is_wnid, wnid_of
+from imagenet_captions.imagenet.spellings import plurals
 from imagenet_captions.images.files import Kind, image_files, layout_of, nearest_wnid, wnid_in
 from imagenet_captions.images.reading import ColumnImages, FileImages, Integers, OpenFiles, table_of
 from imagenet_captions.images.tables import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 
-from imagenet_captions.imagenet.class_names import Rule, plurals, vocabulary
+from imagenet_captions.imagenet.spellings import Rule, plurals, vocabulary
 
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "HANGUL", "THAI", "LAO", "MYANMAR", "KHMER")
 HYPHENS, APOSTROPHES = "-\u2010\u2011", "'\u2018\u2019\u201b\u2032"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imagenet_captions.captions.mentions import as_text, contains, join_fields, matcher
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_names import plurals, rows, vocabulary
+from imagenet_captions.imagenet.spellings import plurals, rows, vocabulary
 from tests.captions.naive_mentions import naive_labels, words_of
 
 MARKS = [" "] * 30 + ["-"] * 4 + list("_'.,|/(\"\n\t1") + [
