@@ -15,6 +15,7 @@ import html.entities
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import NamedTuple
 
 from ftfy import TextFixerConfig
@@ -431,11 +432,14 @@ class Change(NamedTuple):
     after: str | None
 
     def __str__(self) -> str:
-        """Return the change on one line, long texts cut to the part that differs."""
+        """Return the change on one line, long texts cut to the part where they begin to differ."""
         if self.after is None:
-            return f"{self.field}: {_cut(self.before)!r} left out"
-        before, after = _difference(self.before, self.after)
-        return f"{self.field}: {before!r} → {after!r}"
+            return f"{self.field}: {_excerpt(self.before, 0)!r} left out"
+        start = 0
+        if max(len(self.before), len(self.after)) > _LONGEST:
+            pairs = zip(self.before, self.after, strict=False)
+            start = max(len([*takewhile(lambda pair: pair[0] == pair[1], pairs)]) - _CONTEXT, 0)
+        return f"{self.field}: {_excerpt(self.before, start)!r} → {_excerpt(self.after, start)!r}"
 
 
 def record_changes(title: str, description: str, tags: Iterable[str | None]) -> list[Change]:
@@ -474,20 +478,6 @@ def _text_changes(field: str, text: str) -> list[Change]:
     return changes
 
 
-def _difference(before: str, after: str) -> tuple[str, str]:
-    """Return both texts, or their parts around what differs if they are long."""
-    if max(len(before), len(after)) <= _LONGEST:
-        return before, after
-    shorter = min(len(before), len(after))
-    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
-    end = next((at for at in range(shorter - start) if before[-1 - at] != after[-1 - at]), shorter - start)
-    return _part(before, start, len(before) - end), _part(after, start, len(after) - end)
-
-
-def _part(text: str, start: int, end: int) -> str:
-    start, end = max(start - _CONTEXT, 0), min(end + _CONTEXT, len(text))
-    return ("…" if start else "") + _cut(text[start:end]) + ("…" if end < len(text) else "")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+def _excerpt(text: str, start: int) -> str:
+    end = start + _LONGEST
+    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")

@@ -74,7 +74,7 @@ def test_the_tags_that_no_rule_removes_are_the_cleaned_ones(tags: list[str]) -> 
 
 def test_a_long_text_is_shown_around_its_change() -> None:
     shown = str(Change("entities", "description", "x" * 500 + "&lt;" + "y" * 500, "x" * 500 + "<" + "y" * 500))
-    assert shown == f"description: '…{'x' * 24}&lt;{'y' * 24}…' → '…{'x' * 24}<{'y' * 24}…'"
+    assert shown == f"description: '…{'x' * 24}&lt;{'y' * 92}…' → '…{'x' * 24}<{'y' * 95}…'"
 
 
 def test_clean_prints_its_counts_as_json(tmp_path: Path) -> None:
