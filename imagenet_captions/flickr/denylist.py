@@ -61,7 +61,7 @@ class Denylist:
             text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
             if not text:
                 continue
-            entry = parse_entry(text)
+            entry = _read_entry(text)
             if entry is None:
                 raise InputError(
                     f"line {number} of the denylist {path} is not understood: {quoted(text)}; give a photo "
@@ -85,9 +85,11 @@ class Denylist:
         count = len(self.photos) + len(self.owners) + len(self.images)
         return {"deny": f"{count} entries, SHA-256 {self.digest()}"} if self else {}
 
-    def denies_owner(self, *names: str | None) -> bool:
-        """Return whether one of these (an NSID, a name in a page address, or the address) is a denied owner."""
-        return any(name is not None and _owner_in(name) in self.owners for name in names)
+    def denies_owner(self, nsid: str | None, page: str | None) -> bool:
+        """Return whether an owner is denied by NSID, or by the name in the address of a page."""
+        found = re.match(_OWNER_OF_PAGE, page or "")
+        names = (nsid or "", found["owner"] if found else "")
+        return any(name.lower().replace("%40", "@") in self.owners for name in names)
 
     def reasons(self, rows: pa.Table | pa.RecordBatch) -> pa.Array:
         """Return why each row is denied; null if it is not.
@@ -98,19 +100,16 @@ class Denylist:
         import pyarrow.compute as pc
 
         found = pa.nulls(len(rows), pa.string())
-        checks = [
+        for name, what, listed, read in (
             ("image_id", "the image", self.images, lambda ids: ids),
             ("photo_id", "the photo", self.photos, lambda ids: ids),
             ("owner", "its owner", self.owners, pc.utf8_lower),
             ("photo_page", "its owner", self.owners, _page_owners),
             ("url", "its owner", self.owners, _page_owners),
-        ]
-        for column, what, listed, read in checks:
-            if listed and column in rows.schema.names:
-                denied = pc.is_in(read(_array(rows[column])), value_set=pa.array(listed, pa.string()))
-                if pc.any(denied).as_py():
-                    why = pc.if_else(denied, f"on the denylist: {what}", pa.scalar(None, pa.string()))
-                    found = pc.coalesce(found, why)
+        ):
+            if listed and name in rows.schema.names:
+                denied = pc.is_in(read(_array(rows[name])), value_set=pa.array(listed, pa.string()))
+                found = pc.coalesce(found, pc.if_else(denied, f"on the denylist: {what}", pa.scalar(None, pa.string())))
         return found
 
     def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -133,33 +132,22 @@ class Denylist:
 NOTHING_DENIED = Denylist()
 
 
-def parse_entry(text: str) -> tuple[str, str] | None:
+def _read_entry(text: str) -> tuple[str, str] | None:
     """Return what a line names, ("photo" | "owner" | "image", its id), or None."""
     from imagenet_captions.flickr.addresses import MAX_DIGITS, NOT_A_USER, read_address
 
-    digits = rf"[0-9]{{1,{MAX_DIGITS}}}"
-    if re.fullmatch(digits, text):
-        photo = text.lstrip("0")
-        return ("photo", photo) if photo else None
+    if re.fullmatch(rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}", text):
+        return "photo", text
     if _OWNER.fullmatch(text):
         return "owner", text.lower()
     if (image := image_id(text)) is not None:
         return "image", image
-    # 2737866473.jpg, and as Flickr itself names it: 2737866473_7958dc8760_b.jpg
-    file = re.fullmatch(rf"({digits})(?:_[0-9A-Za-z]+){{0,3}}\.(?:jpe?g|png|gif)", text, re.IGNORECASE)
-    if file and file[1].lstrip("0"):
-        return "photo", file[1].lstrip("0")
-    if (found := read_address(text).photo_id) is not None:
-        return "photo", found
+    if (photo := read_address(text).photo_id) is not None:
+        return "photo", photo
     page = _OWNER_PAGE.match(text)
     if page and page["owner"].lower() not in NOT_A_USER:
         return "owner", page["owner"].lower().replace("%40", "@")
     return None
-
-
-def _owner_in(name: str) -> str:
-    page = re.match(_OWNER_OF_PAGE, name)
-    return (page["owner"] if page else name).lower().replace("%40", "@")
 
 
 def _page_owners(pages: pa.Array) -> pa.Array:
@@ -172,6 +160,4 @@ def _page_owners(pages: pa.Array) -> pa.Array:
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
 
-    if isinstance(column, pa.ChunkedArray):
-        return pa.concat_arrays([pa.array([], column.type), *column.chunks])
-    return column
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
