@@ -8,7 +8,7 @@ add an outcome, add a line to `Outcome`: the table that `build` prints and the d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -78,9 +78,6 @@ def outcomes_path(product: Place) -> Place:
     return product.parent / f"{PurePath(product.name).stem}.{OUTCOMES_FILE}"
 
 
-MOST_LISTED = 1000  # unreadable records that get a row of their own; one more row counts the others
-
-
 def outcome_rows(outcome: Outcome | pa.Array, size: int, **columns: Any) -> pa.Table:
     """Return OUTCOMES rows of one outcome or of a column of them; omitted columns are null, and omitted counts are 1.
 
@@ -90,13 +87,6 @@ def outcome_rows(outcome: Outcome | pa.Array, size: int, **columns: Any) -> pa.T
     outcomes = pa.repeat(outcome.value, size) if isinstance(outcome, Outcome) else outcome
     given = {"outcome": outcomes, "count": pa.repeat(1, size), **columns}
     return pa.table([given.get(field.name, pa.nulls(size, field.type)) for field in OUTCOMES], schema=OUTCOMES)
-
-
-def bad_records(listed: Sequence[str], count: int, more: str) -> pa.Table:
-    """Return a BAD_RECORD row for each listed detail, and one with the detail `more` for the rest of `count`."""
-    rest = [count - len(listed)] if count > len(listed) else []
-    details, counts = [*listed, *([more] if rest else [])], [*[1] * len(listed), *rest]
-    return outcome_rows(Outcome.BAD_RECORD, len(details), detail=details, count=counts)
 
 
 def count_outcomes(batches: Iterable[pa.RecordBatch], kept: int = 0) -> dict[Outcome, int]:

@@ -124,7 +124,7 @@ class RawSource(Protocol):
         ...
 
     def inputs(self) -> dict[str, str]:
-        """Return the digest of every input by its role, such as {"release": "<sha256>"}."""
+        """Return the digest of every input by its role, such as {"release": "<sha256>"}, after `batches` has ended."""
         ...
 
     def measured(self) -> dict[str, Any]:

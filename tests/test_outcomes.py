@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from imagenet_captions.dataset.card import DatasetFacts, card
-from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, count_outcomes, format_counts
+from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, format_counts
 
 
 def batch(*counts: tuple[Outcome, int]) -> pa.RecordBatch:
@@ -35,13 +35,3 @@ def test_counts_come_in_the_order_of_the_enum_with_the_kept_ones() -> None:
         (Outcome.FILTERED, 1),
     ]
     assert count_outcomes([]) == {}
-
-
-@pytest.mark.parametrize(("count", "counts"), [(2, [1, 1]), (7, [1, 1, 5])])
-def test_unlisted_bad_records_are_one_row_that_counts_them(count: int, counts: list[int]) -> None:
-    rows = bad_records(["line 3: what", "line 9: no id"], count, "more lines")
-    assert rows.schema == OUTCOMES
-    assert rows["count"].to_pylist() == counts
-    assert rows["detail"].to_pylist() == ["line 3: what", "line 9: no id", "more lines"][: len(counts)]
-    assert count_outcomes(rows.to_batches()) == {Outcome.BAD_RECORD: count}
-    assert rows["image_id"].null_count == len(rows)

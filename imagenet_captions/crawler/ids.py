@@ -18,7 +18,6 @@ from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.files import Kind, kind_of
 from imagenet_captions.images.tables import named_images, read_paths
 from imagenet_captions.images.tars import TarReader
-from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.storage.files import require_there, walk
 from imagenet_captions.storage.places import Place, is_remote
 from imagenet_captions.storage.texts import as_text, read_blocks
@@ -41,11 +40,11 @@ def find_ids(texts: pa.Array, pattern: str) -> tuple[pa.Array, pa.BooleanArray]:
 
 
 class WantedIds(NamedTuple):
-    """The wanted ids, sorted and each once, and the other entries of a list of ids."""
+    """The wanted ids, sorted and each once, and the number of other entries in a list of ids, with the first one."""
 
     ids: pa.StringArray
     unreadable: int = 0
-    listed: tuple[str, ...] = ()  # the first of the unreadable entries
+    first: str = ""
 
     def digest(self) -> str:
         """Return the SHA-256 of the ids, one a line; it does not depend on how people keep them."""
@@ -64,14 +63,14 @@ def read_ids(path: Place) -> WantedIds:
     kind = Kind.FOLDER if path.is_dir() else kind_of(path)
     is_list = kind not in (Kind.FOLDER, Kind.PARQUET, Kind.TAR)
     found: list[pa.StringArray] = []
-    listed: list[str] = []
-    others = 0
+    others, first = 0, ""
     for names in _names_in_text(path) if is_list else _names_of_images(path, kind):
         ids, good = find_ids(names, _NAME)
         found.append(ids.filter(good).unique())
         odd = names.filter(pc.invert(good))
+        if len(odd) and not others:
+            first = odd[0].as_py()
         others += len(odd)
-        listed += odd.slice(0, MOST_LISTED - len(listed)).to_pylist()
     ids = pa.chunked_array(found, pa.string()).unique()
     if not len(ids):
         raise InputError(
@@ -80,9 +79,9 @@ def read_ids(path: Place) -> WantedIds:
             "text file with an id a line"
         )
     if others:
-        log.info("%d names among the ids are not ids of training images, such as %s", others, quoted(listed[0]))
+        log.info("%d names among the ids are not ids of training images, such as %s", others, quoted(first))
     ids = ids.take(pc.sort_indices(ids))
-    return WantedIds(ids, others, tuple(listed)) if is_list else WantedIds(ids)
+    return WantedIds(ids, others, first) if is_list else WantedIds(ids)
 
 
 def _names_in_text(path: Place) -> Iterator[pa.StringArray]:

@@ -19,20 +19,12 @@ import pyarrow.parquet as pq
 from imagenet_captions.crawler.ids import ID, WantedIds, find_ids, read_ids
 from imagenet_captions.crawler.settings import MatchSettings
 from imagenet_captions.engines.local import Engine, default_workers
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.flickr.addresses import RANKED, read_addresses
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID_LENGTH, wnids_of
-from imagenet_captions.outcomes import (
-    MOST_LISTED,
-    OUTCOMES,
-    Outcome,
-    bad_records,
-    count_outcomes,
-    outcome_rows,
-    outcomes_path,
-)
+from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import producing
@@ -117,15 +109,14 @@ def match(
     return dict(counts)
 
 
-class _Part(NamedTuple):
+class _Block(NamedTuple):
     """The content of one block of a list."""
 
     candidates: pa.Table
     outside: Numbers
     lines: int
     readable: int
-    unreadable: int
-    listed: list[tuple[int, str]]
+    odd: Numbers  # lines without an image id, from the block's start
     has_flickr: bool
 
 
@@ -137,31 +128,30 @@ class _Lists:
     known: pa.StringArray
     wanted: Numbers | None  # sorted; None: all ids of the lists
     outside: Numbers = field(default_factory=lambda: np.array([], np.int64))  # wanted ids of other classes
-    unreadable: int = 0
-    listed: list[str] = field(default_factory=list)  # the first unreadable lines, one remark each
+    bad: list[pa.Table] = field(default_factory=list)
 
     def read(self, path: Place, number: int, engine: Engine) -> None:
         """Read a list once; raises InputError if it is missing, damaged, empty, or has no Flickr address at all.
 
         A few blocks are read at once, in threads if the engine is the local one: Arrow releases Python's lock.
         """
-        lines = readable = unreadable = 0
+        lines = readable = unreadable = first = 0
         has_flickr = False
         outside = [self.outside]
         read = partial(_read_block, self.known, self.wanted)
         blocks = read_blocks(path, "the URL list")
-        for part in engine.run(read, blocks, min(default_workers(), _MOST_WORKERS), threads=True):
-            self.spool.add(part.candidates)
-            outside.append(part.outside)
-            room = MOST_LISTED - len(self.listed)
-            self.listed += [f"list {number}, line {lines + line + 1}: {text}" for line, text in part.listed[:room]]
-            lines += part.lines
-            readable += part.readable
-            unreadable += part.unreadable
-            has_flickr = has_flickr or part.has_flickr
+        for block in engine.run(read, blocks, min(default_workers(), _MOST_WORKERS), threads=True):
+            self.spool.add(block.candidates)
+            outside.append(block.outside)
+            if len(block.odd) and not unreadable:
+                first = lines + int(block.odd[0]) + 1
+            lines += block.lines
+            readable += block.readable
+            unreadable += len(block.odd)
+            has_flickr = has_flickr or block.has_flickr
         # To count, NumPy sorts, which takes a quarter of the time of its hash table.
         self.outside, _ = np.unique(np.concatenate(outside), return_counts=True)
-        self.unreadable += unreadable
+        self.add_bad(unreadable, f"list {number}: lines without an image id, the first is line {first}")
         if not readable:
             found = "has no line of an image id and an address" if unreadable else "is empty"
             raise InputError(f"the URL list {path} {found}; give a list such as ImageNet's fall11_urls.txt")
@@ -170,8 +160,7 @@ class _Lists:
 
     def add_wanted(self, wanted: WantedIds) -> None:
         """Add the wanted ids, without an address, so that each has an end; and the unreadable entries."""
-        self.unreadable += wanted.unreadable
-        self.listed += [f"ids: {shortened(entry, _SHOWN_LENGTH)}" for entry in wanted.listed]
+        self.add_bad(wanted.unreadable, f"ids: entries that are not image ids, the first is {quoted(wanted.first)}")
         inside = pc.is_in(wnids_of(wanted.ids), value_set=self.known)
         self.outside = _numbers(wanted.ids.filter(pc.invert(inside)))
         ids = wanted.ids.filter(inside)
@@ -179,13 +168,16 @@ class _Lists:
         columns = [ids, pa.repeat(_NO_URL, size), pa.nulls(size), pa.repeat("", size)]
         self.spool.add(pa.table(columns, names=_CANDIDATES.names).cast(_CANDIDATES))
 
+    def add_bad(self, count: int, detail: str) -> None:
+        """Count unreadable entries in one row."""
+        if count:
+            self.bad.append(outcome_rows(Outcome.BAD_RECORD, 1, detail=[detail], count=[count]))
+
     def others(self) -> pa.Table:
         """Return a row for each other class, with the number of its ids, and the rows of unreadable lines."""
         classes, counts = np.unique(self.outside // _IN_A_CLASS, return_counts=True)
         wnids = [f"n{number:08d}" for number in classes.tolist()]
-        rows = outcome_rows(Outcome.UNKNOWN_CLASS, len(counts), wnid=wnids, count=counts)
-        bad = bad_records(self.listed, self.unreadable, "more lines without an image id")
-        return pa.concat_tables([rows, bad])
+        return pa.concat_tables([outcome_rows(Outcome.UNKNOWN_CLASS, len(counts), wnid=wnids, count=counts), *self.bad])
 
 
 _IN_A_CLASS = 10**10
@@ -199,7 +191,7 @@ def _numbers(ids: pa.StringArray) -> Numbers:
     return numbers
 
 
-def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> _Part:
+def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> _Block:
     lines = lines_of(block)
     ids, good = find_ids(lines, _LINE)
     readable, odd = np.flatnonzero(good), np.flatnonzero(pc.invert(good))
@@ -218,12 +210,8 @@ def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> 
     candidates = pa.table([ids, pa.array(ranks), photo_ids, urls], schema=_CANDIDATES)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), _BLANK)
     odd = odd[~blank.to_numpy(zero_copy_only=False)]
-    listed = []
-    for line in odd[:MOST_LISTED].tolist():
-        start: bytes = lines[line].as_py()[:-1][:_SHOWN_LENGTH]
-        listed.append((line, shortened(start.decode("utf-8", "replace").strip(), _SHOWN_LENGTH)))
     has_flickr = _FLICKR.search(block) is not None
-    return _Part(candidates, outside, len(lines), len(readable), len(odd), listed, has_flickr)
+    return _Block(candidates, outside, len(lines), len(readable), odd, has_flickr)
 
 
 def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:

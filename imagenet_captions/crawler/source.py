@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from imagenet_captions import schema as records
 from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import MOST_AT_ONCE, Stored, StoreReader
+from imagenet_captions.crawler.store import MOST_AT_ONCE, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
-from imagenet_captions.storage import files
+from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_batches
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
@@ -52,7 +52,7 @@ class CrawlSource:
     ) -> None:
         self._matches, self._store, self._deny, self._elsewhere = matches, store, deny, elsewhere
         self._drops: list[pa.RecordBatch] = []
-        self._digest: str | None = None
+        self._digest = ""
         self._survival = Survival()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -76,9 +76,16 @@ class CrawlSource:
                     digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{size}\n".encode())
                     digest.update(stored.answer)
                     if stored.photo is not None:
-                        raw.append(self._raw_record(row, stored, stored.photo))
-                    else:
-                        dropped.append(self._drop(row, stored))
+                        record = parse_photo(row["photo_id"], stored.photo)
+                        self._survival.add(row["photo_id"], record.date_posted, record.license)
+                        detail = _joined(STILL if record.is_video else "", row["detail"])
+                        of_answer = {"source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
+                        raw.append({**row, **vars(record), **of_answer})
+                        continue
+                    if stored.state in (State.NOT_FOUND, State.PRIVATE):
+                        self._survival.add_gone(row["photo_id"])
+                    detail = _joined(stored.remark, row["detail"])
+                    dropped.append({**row, "outcome": _OUTCOMES[stored.state].value, "detail": detail, "count": 1})
                 self._drops += self._deny.outcomes(denied).to_batches()
                 self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
@@ -97,27 +104,12 @@ class CrawlSource:
 
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the matches file and of the answers, whenever they were retrieved."""
-        if self._digest is None:
-            for _ in self.batches():
-                pass
-        return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
+        return {"matches": sha256(self._matches), "crawl": self._digest}
 
     def measured(self) -> dict[str, Any]:
         """Return which of the photos in question Flickr still has."""
         survival = self._survival.result()
         return {"survival": survival} if survival else {}
-
-    def _raw_record(self, row: dict[str, Any], stored: Stored, photo: dict[str, Any]) -> dict[str, Any]:
-        record = parse_photo(row["photo_id"], photo)
-        self._survival.add(row["photo_id"], record.date_posted, record.license)
-        detail = _joined(STILL if record.is_video else "", row["detail"])
-        return {**row, **vars(record), "source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
-
-    def _drop(self, row: dict[str, Any], stored: Stored) -> dict[str, Any]:
-        outcome = _OUTCOMES[stored.state]
-        if outcome in (Outcome.NOT_FOUND, Outcome.PRIVATE):
-            self._survival.add_gone(row["photo_id"])
-        return {**row, "outcome": outcome.value, "detail": _joined(stored.remark, row["detail"]), "count": 1}
 
 
 def _joined(*remarks: str | None) -> str | None:

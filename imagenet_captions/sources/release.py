@@ -67,7 +67,7 @@ class ReleaseSource(RawSource):
         self.among, self._as_published = among, as_published
         self._bad: list[tuple[str | None, str]] = []  # the id, if it can be read, and the reason
         self._outside: Counter[str] = Counter()
-        self._sha256: str | None = None
+        self._sha256 = ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the good entries as RAW batches, in the order of the file."""
@@ -100,8 +100,8 @@ class ReleaseSource(RawSource):
         if not found:
             first = f" ({self._bad[0][1]})" if self._bad else ""
             raise InputError(
-                f"{self.path} is not imagenet_captions.json: none of its {len(self._bad):,} entries has filename, "
-                f"wnid, title, description and tags{first}; check the file"
+                f"{self.path} is not imagenet_captions.json: it has no entry with filename, wnid, title, description "
+                f"and tags{first}; check the file"
             )
 
     def drops(self) -> Iterator[pa.RecordBatch]:
@@ -121,10 +121,7 @@ class ReleaseSource(RawSource):
 
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the JSON, the same for a zip and a plain file."""
-        if self._sha256 is None:
-            for _ in self._elements():
-                pass
-        return {"release": str(self._sha256)}
+        return {"release": self._sha256}
 
     def _elements(self) -> Iterator[msgspec.Raw]:
         """Yield the elements of the list, in bounded memory."""

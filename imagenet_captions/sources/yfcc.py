@@ -15,7 +15,6 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -28,11 +27,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.engines.local import LOCAL, default_workers, in_batches
-from imagenet_captions.errors import InputError, quoted, shortened
-from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
+from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, LICENSES, STILL, PhotoRecord
-from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
+from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, LICENSES, STILL
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, PHOTOS, RAW, RawSource
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage.files import is_sqlite, require_there, sha256
@@ -58,10 +57,10 @@ LACKING = "YFCC100M does not have it, and Flickr was not asked"
 NORMALISED = "tags in Flickr's normalized form"  # "New York City" becomes "newyorkcity"
 
 _PHOTO_ID = rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}"
-_MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
 _BEFORE_THE_LICENSE = re.compile(r"https?://(?:www\.)?", re.IGNORECASE)
 _BATCH_ROWS = 2048
 _MOST_WORKERS = 4
+_NO_IDS = pa.array([], pa.string())
 
 
 class Layout(NamedTuple):
@@ -106,30 +105,6 @@ def decoded_tags(value: str) -> list[str]:
     return [decoded(tag) for tag in value.split(",") if tag]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Photo(PhotoRecord):
-    """A photo or video; texts are decoded and otherwise unchanged."""
-
-    photo_id: str
-    detail: str | None
-
-
-@dataclass
-class _BadRows:
-    """Rows that cannot be read: the first ones are listed, all are counted, so that memory is bounded."""
-
-    count: int = 0
-    listed: list[str] = field(default_factory=list)
-
-    def add(self, where: str, what: str) -> None:
-        self.count += 1
-        if len(self.listed) < MOST_LISTED:
-            self.listed.append(f"YFCC100M, {where}: {what}")
-
-    def outcomes(self) -> pa.Table:
-        return bad_records(self.listed, self.count, "YFCC100M: more rows that cannot be read")
-
-
 class YfccSource(RawSource):
     """A `RawSource` of the matched photos that YFCC100M has.
 
@@ -142,44 +117,34 @@ class YfccSource(RawSource):
     ) -> None:
         self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
         self._dropped: list[pa.RecordBatch] = []
-        self._photos: list[pa.Array] = []
-        self._digest: str | None = None
+        self._photos = [_NO_IDS]
+        self._digest = ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches in the order of the metadata; denied and missing photos go to the drops."""
-        self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), _BadRows()
+        self._dropped, self._photos, digest = [], [_NO_IDS], hashlib.sha256()
         with open_matches(self._matches) as opened:
-            matches = opened.read(MATCHES.names).select(MATCHES.names)
-        names = ["match_detail" if name == "detail" else name for name in MATCHES.names]
-        matches = matches.rename_columns(names)
+            matches = opened.read(MATCHES.names)
         if self._answered is not None:
-            answered = pc.is_in(matches["photo_id"], value_set=self._answered)
-            matches = matches.filter(pc.invert(answered))
+            matches = matches.filter(pc.invert(pc.is_in(matches["photo_id"], value_set=self._answered)))
         numbers = _numbers(matches["photo_id"])
         order = np.argsort(numbers, kind="stable")
         matches, numbers = matches.take(pa.array(order)), numbers[order]
         found = np.zeros(len(numbers), np.bool_)
-        for batch in _photos(self._path, numbers[numbers > 0], bad, self._dropped):
+        for batch in _photos(self._path, numbers[numbers > 0], self._dropped):
             for row in batch.to_pylist():
                 digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
             self._photos.append(batch["photo_id"])
             of_photo, rows = _images_of(batch, numbers)
             found[rows] = True
-            joined = pa.Table.from_batches([batch]).take(pa.array(of_photo))
-            images = matches.take(pa.array(rows))
-            for name in ("image_id", "wnid", "url", "match_detail"):
-                joined = joined.append_column(name, images[name])
-            records = self._permitted(joined)
-            if len(records):
-                yield _raw_batch(records)
+            photos = pa.Table.from_batches([batch]).take(pa.array(of_photo))
+            records = self._permitted(_joined(photos, matches.take(pa.array(rows))))
+            yield from records.select(RAW.names).cast(RAW).combine_chunks().to_batches()
         if self._answered is None:
             lacking = self._permitted(matches.filter(pa.array(~found)))
-            remarks = lacking["match_detail"].to_pylist()
-            details = pa.array([f"{LACKING}; {more}" if more else LACKING for more in remarks], pa.string())
+            details = [f"{LACKING}; {more}" if more else LACKING for more in lacking["detail"].to_pylist()]
             ids = {name: lacking[name] for name in ("image_id", "wnid")}
-            rows = outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids)
-            self._dropped += rows.to_batches()
-        self._dropped += bad.outcomes().to_batches()
+            self._dropped += outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids).to_batches()
         self._digest = digest.hexdigest()
 
     def drops(self) -> Iterator[pa.RecordBatch]:
@@ -193,19 +158,12 @@ class YfccSource(RawSource):
         return [self._path, self._matches, outcomes_path(self._matches)]
 
     def inputs(self) -> dict[str, str]:
-        """Return the SHA-256 of the matches file, and of the used metadata, whatever the form of its file."""
-        self._read_whole()
-        return {"matches": sha256(self._matches), "yfcc100m": str(self._digest)}
+        """Return the SHA-256 of the matches file, and of the used metadata in any form."""
+        return {"matches": sha256(self._matches), "yfcc100m": self._digest}
 
     def photo_ids(self) -> pa.Array:
         """Return the matched photos and videos that YFCC100M has."""
-        self._read_whole()
-        return pa.concat_arrays([pa.array([], pa.string()), *self._photos])
-
-    def _read_whole(self) -> None:
-        if self._digest is None:
-            for _ in self.batches():
-                pass
+        return pa.concat_arrays(self._photos)
 
     def _permitted(self, rows: pa.Table) -> pa.Table:
         permitted, denied = self._deny.drop(rows)
@@ -248,23 +206,22 @@ def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = Fa
 
     Unreadable rows are counted in `outcomes_path(out)`.
     """
-    bad, count = _BadRows(), 0
+    count = 0
     dropped: list[pa.RecordBatch] = []
     inputs = [path, matches, outcomes_path(matches)]
     with producing([out], inputs, overwrite, [outcomes_path(out)]) as (beside, product):
         with open_parquet_writer(product, PHOTOS) as writer:
-            for batch in _photos(path, _matched(matches), bad, dropped):
+            for batch in _photos(path, _matched(matches), dropped):
                 writer.write_batch(batch)
                 count += len(batch)
-        outcomes = [bad.outcomes(), pa.Table.from_batches(dropped, OUTCOMES)]
-        write_table(pa.concat_tables(outcomes), beside)
+        write_table(pa.Table.from_batches(dropped, OUTCOMES), beside)
     return count
 
 
 def photo_ids(path: Place, matches: Place) -> pa.Array:
     """Return the matched photos and videos that YFCC100M has."""
-    found = [batch["photo_id"] for batch in _photos(path, _matched(matches), _BadRows(), [])]
-    return pa.concat_arrays([pa.array([], pa.string()), *found])
+    found = [batch["photo_id"] for batch in _photos(path, _matched(matches), [])]
+    return pa.concat_arrays([_NO_IDS, *found])
 
 
 def _matched(matches: Place) -> Numbers:
@@ -290,56 +247,56 @@ def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbe
     return np.repeat(np.arange(len(numbers)), counts), rows
 
 
-def _raw_batch(records: pa.Table) -> pa.RecordBatch:
-    size = len(records)
-    stills = [STILL if video else None for video in records["is_video"].to_pylist()]
-    details, match_details = (records[name].to_pylist() for name in ("detail", "match_detail"))
-    remarks = zip(stills, details, match_details, strict=True)
-    made = {
-        "source": pa.array(["yfcc100m"] * size),
-        # YFCC100M is of 2014, without a date.
-        "retrieved_at": pa.nulls(size, RAW.field("retrieved_at").type),
-        "detail": pa.array(["; ".join(filter(None, each)) or None for each in remarks], pa.string()),
-    }
-    columns = [made[name] if name in made else records[name].combine_chunks() for name in RAW.names]
-    return pa.RecordBatch.from_arrays(columns, schema=RAW)
+def _joined(photos: pa.Table, images: pa.Table) -> pa.Table:
+    """Return the columns of a raw record, and the address, of images beside their photos."""
+    remarks = zip(
+        photos["is_video"].to_pylist(), photos["detail"].to_pylist(), images["detail"].to_pylist(), strict=True
+    )
+    details = ["; ".join(filter(None, (STILL if video else "", *more))) or None for video, *more in remarks]
+    return pa.table(
+        {
+            **{name: photos[name] for name in photos.column_names},
+            **{name: images[name] for name in ("image_id", "wnid", "url")},
+            "source": ["yfcc100m"] * len(photos),
+            "retrieved_at": pa.nulls(len(photos)),  # YFCC100M is of 2014, without a date
+            "detail": pa.array(details, pa.string()),
+        }
+    )
 
 
-def _photos(path: Place, wanted: Numbers, bad: _BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield PHOTOS batches of the photos with these numbers (sorted); unreadable rows go to `bad`."""
+def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield PHOTOS batches of the photos with these numbers (sorted); unreadable rows are counted in `dropped`."""
     require_there(path, "YFCC100M's metadata")
     if path.is_dir():
         parts = sorted(part for part in path.glob(f"{TABLE}*") if part.is_file())
         if not parts:
             raise InputError(f"the folder {path} has no file called {TABLE}*; give the file with YFCC100M's metadata")
-        texts = (_in_text(part, wanted, bad, f"part {number}, ") for number, part in enumerate(parts, 1))
-        yield from _photo_batches(chain.from_iterable(texts))
+        yield from _photo_batches(chain.from_iterable(_in_text(part, wanted, dropped) for part in parts))
         return
     with path.open("rb") as opened:
         is_extract = opened.read(4) == b"PAR1"
     if not is_extract:
-        yield from _photo_batches((_in_sqlite if is_sqlite(path) else _in_text)(path, wanted, bad))
-    else:
+        yield from _photo_batches(_in_sqlite(path, wanted) if is_sqlite(path) else _in_text(path, wanted, dropped))
+        return
+    with ParquetFile(path) as opened:
+        if opened.schema_arrow.names != PHOTOS.names:
+            raise InputError(f"{path} is Parquet, but not one that extract-yfcc wrote; give YFCC100M's metadata")
         ids = pa.array(wanted).cast(pa.string())
-        with ParquetFile(path) as opened:
-            if opened.schema_arrow.names != PHOTOS.names:
-                raise InputError(f"{path} is Parquet, but not one that extract-yfcc wrote; give YFCC100M's metadata")
-            for batch in read_batches(opened):
-                photos = pa.Table.from_batches([batch]).cast(PHOTOS)
-                yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
-        if outcomes_path(path).is_file():
-            with ParquetFile(outcomes_path(path)) as opened:
-                dropped += opened.read().cast(OUTCOMES).to_batches()
+        for batch in read_batches(opened):
+            photos = pa.Table.from_batches([batch]).cast(PHOTOS)
+            yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
+    if outcomes_path(path).is_file():
+        with ParquetFile(outcomes_path(path)) as opened:
+            dropped += opened.read().cast(OUTCOMES).to_batches()
 
 
-def _photo_batches(photos: Iterable[_Photo]) -> Iterator[pa.RecordBatch]:
-    for some in in_batches(photos, _BATCH_ROWS):
-        columns = [pa.array([getattr(photo, field.name) for photo in some], field.type) for field in PHOTOS]
-        yield pa.RecordBatch.from_arrays(columns, schema=PHOTOS)
+def _photo_batches(rows: Iterable[Mapping[str, str]]) -> Iterator[pa.RecordBatch]:
+    for some in in_batches(map(_photo, rows), _BATCH_ROWS):
+        yield pa.RecordBatch.from_pylist(some, PHOTOS)
 
 
-def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Iterator[_Photo]:
-    """Yield the photos in the order of the file.
+def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[dict[str, str]]:
+    """Yield the wanted rows in the order of the file, and count the lines that are not rows of it.
 
     The first block decides the layout of the whole file. Otherwise a line that lost two of its 25 fields would be read
     as one of 23, with its line number as the photo's id.
@@ -355,41 +312,36 @@ def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Ite
             f"{path} is not YFCC100M's metadata: no line has 25 or 23 fields between tabs, with a photo's id "
             "among them; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
         )
-    before = 0
+    read = bad = first_bad = 0
     wanted = np.append(wanted, np.iinfo(np.int64).max)  # an end for what is larger than all of them
     workers = min(default_workers(), _MOST_WORKERS)
-    search = partial(_search, layout, wanted)
-    for block in LOCAL.run(search, chain([first], blocks), workers, threads=True):
-        for line, row in block.rows:
-            if isinstance(row, _Photo):
-                yield row
-            else:
-                bad.add(f"{part}line {before + line + 1}", row)
-        bad.count += block.more_unreadable
-        before += block.lines
+    for block in LOCAL.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
+        yield from (named(line.split("\t")) for line in block.found)
+        if len(block.odd) and not bad:
+            first_bad = read + int(block.odd[0]) + 1
+        bad += len(block.odd)
+        read += block.lines
+    if bad:
+        what = f"YFCC100M: lines that cannot be read, the first is line {first_bad}"
+        dropped += outcome_rows(Outcome.BAD_RECORD, 1, detail=[what], count=[bad]).to_batches()
 
 
 class _Block(NamedTuple):
-    """The content of one block: wanted photos and unreadable lines, by their line from its start."""
+    """The content of one block: the wanted lines, and the numbers of those that are not rows, from its start."""
 
     lines: int
-    rows: list[tuple[int, _Photo | str]]
-    more_unreadable: int
+    found: list[str]
+    odd: Numbers
 
 
 def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
     lines = lines_of(block)
     numbers = _ids_in(lines, layout)
-    found = np.flatnonzero(wanted[np.searchsorted(wanted, numbers)] == numbers)
     odd = np.flatnonzero(numbers == 0)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), r"^\r?\n$")
-    odd = odd[~blank.to_numpy(zero_copy_only=False)]
-    rows: list[tuple[int, _Photo | str]] = []
-    for line in sorted([*found.tolist(), *odd[:MOST_LISTED].tolist()]):
-        text = lines[line].as_py()[:-1].decode("utf-8", "replace").removesuffix("\r")
-        found_photo = numbers[line] > 0
-        rows.append((line, _read_photo(named(text.split("\t"))) if found_photo else shortened(text)))
-    return _Block(len(lines), rows, max(len(odd) - MOST_LISTED, 0))
+    found = lines.take(pa.array(np.flatnonzero(wanted[np.searchsorted(wanted, numbers)] == numbers)))
+    texts = [line[:-1].decode("utf-8", "replace").removesuffix("\r") for line in found.to_pylist()]
+    return _Block(len(lines), texts, odd[~blank.to_numpy(zero_copy_only=False)])
 
 
 def _ids_in(lines: pa.BinaryArray, layout: Layout) -> Numbers:
@@ -404,73 +356,52 @@ def _ids_in(lines: pa.BinaryArray, layout: Layout) -> Numbers:
     return numbers
 
 
-def _in_sqlite(path: Place, wanted: Numbers, bad: _BadRows) -> Iterator[_Photo]:
-    """Yield the photos in the table; it is opened as immutable, and read through an index on photoid if it has one."""
+def _in_sqlite(path: Place, wanted: Numbers) -> Iterator[dict[str, str]]:
+    """Yield the rows of the photos; the file is opened as immutable, and read through an index if it has one."""
     path = require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
-    names = ", ".join(COLUMNS.values())
+    fields = ", ".join(f"CAST(coalesce({name}, '') AS TEXT)" for name in COLUMNS.values())
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             connection.text_factory = lambda value: value.decode("utf-8", "replace")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TEMP TABLE wanted (photo_id TEXT)")
-            numbers = ((number,) for number in wanted.tolist())
-            connection.executemany("INSERT INTO wanted VALUES (?)", numbers)
-            wanted_rows = f"SELECT {names} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
-            for row in connection.execute(wanted_rows):
-                photo = _read_photo(dict(zip(COLUMNS, map(_text, row), strict=True)))
-                if isinstance(photo, _Photo):
-                    yield photo
-                else:
-                    bad.add(f"photo {_text(row[0])}", photo)
+            connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
+            rows = f"SELECT {fields} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
+            yield from (dict(zip(COLUMNS, row, strict=True)) for row in connection.execute(rows))
     except sqlite3.Error as error:
         raise InputError(
             f"the SQLite file {path} cannot be read ({error}); give yfcc100m_dataset.sql as it was published"
         ) from None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return "" if value is None else str(value)
-
-
-def _read_photo(row: Mapping[str, str]) -> _Photo | str:
-    """Read a row with the fields of `COLUMNS`; returns the reason as text if it cannot be used.
-
-    Machine tags, which have a field of their own, are left out: cleaning would drop them.
-    """
-    photo_id, page, marker = row["photo_id"], row["photo_page"], row["marker"]
-    if marker not in ("0", VIDEO):
-        return f"the marker is {quoted(marker)}, neither 0 nor 1"
-    if read_address(page).photo_id not in (None, photo_id):
-        return f"the page {quoted(page)} is not that of photo {photo_id}"
-    owner = row["owner"] or None
+def _photo(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row of PHOTOS. Machine tags, which have a field of their own, are left out: cleaning would drop them."""
+    photo_id, page, owner, posted = row["photo_id"], row["photo_page"], row["owner"] or None, row["date_posted"]
     if not page.startswith(("http://", "https://")):
         page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
-    posted = int(row["date_posted"]) if re.fullmatch("[0-9]{1,12}", row["date_posted"]) else None
+    is_date = re.fullmatch("[0-9]{1,12}", posted) is not None and int(posted) <= LATEST_POSIX_TIME
     tags = decoded_tags(row["tags"])
     is_normalised = bool(tags) and all(tag.isalnum() and tag == tag.lower() for tag in tags)
-    return _Photo(
-        photo_id=photo_id,
-        title=decoded(row["title"]),
-        description=decoded(row["description"]),
-        tags=tags,
-        owner=owner,
-        owner_name=decoded(row["owner_name"]) or None,
-        license=_LICENSES.get(_license_key(row["license_url"])),
-        date_taken=_moment(row["date_taken"]),
-        date_posted=posted if posted is not None and posted <= LATEST_POSIX_TIME else None,
-        photo_page=page or None,
-        detail=NORMALISED if is_normalised else None,
-        is_video=marker == VIDEO,
-    )
+    return {
+        "photo_id": photo_id,
+        "title": decoded(row["title"]),
+        "description": decoded(row["description"]),
+        "tags": tags,
+        "owner": owner,
+        "owner_name": decoded(row["owner_name"]) or None,
+        "license": _LICENSES.get(_license_key(row["license_url"])),
+        "date_taken": _moment(row["date_taken"]),
+        "date_posted": int(posted) if is_date else None,
+        "photo_page": page or None,
+        "detail": NORMALISED if is_normalised else None,
+        "is_video": row["marker"] == VIDEO,
+    }
 
 
 def _moment(text: str) -> datetime | None:
     # 2010-07-16 20:47:02.0, the camera's clock; "null" where it was not set
-    found = _MOMENT.fullmatch(text)
     try:
-        return datetime.fromisoformat(found[1]) if found else None
+        return datetime.fromisoformat(text.partition(".")[0])
     except ValueError:
         return None
 

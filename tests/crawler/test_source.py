@@ -15,8 +15,7 @@ from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.source import CrawlSource, parse_photo
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.flickr_stand_in import failure
-from imagenet_captions.errors import InputError
-from imagenet_captions.outcomes import Outcome, outcomes_path
+from imagenet_captions.outcomes import Outcome
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
 FULL = {
@@ -81,14 +80,11 @@ def test_survival_is_counted_over_the_photos_that_flickr_answered_about(tmp_path
     [
         ("license", ["0", 0], 0),
         ("license", [None, "", "x", -1, 200, [], {}, "①", True, 1.5], None),
-        ("title", [None, "", {}, {"_content": None}, {"_content": ""}, [], {"_content": ["x"]}], ""),
-        ("title", ["bare", {"_content": "bare"}], "bare"),
-        ("title", [{"_content": 42}, 42], "42"),
+        ("title", [None, "", {}, {"_content": None}, [], {"_content": ["x"]}], ""),
+        ("title", [42, {"_content": "42"}], "42"),
         ("title", [{"_content": "half \ud83d pair"}], "half \ufffd pair"),
-        ("title", [{"_content": "whole \ud83e\udd8a pair"}], "whole 🦊 pair"),
         ("tags", [None, "", {}, [], {"tag": None}, {"tag": []}, {"tag": [None, {}]}, 7], []),
         ("tags", [{"tag": {"raw": "one"}}, {"tag": ["one"]}, {"tag": [{"_content": "one"}]}], ["one"]),
-        ("tags", [{"tag": [{"raw": 42, "_content": "x"}]}], ["42"]),
     ],
 )
 def test_types_drift(field: str, values: list[Any], expected: Any) -> None:
@@ -104,9 +100,7 @@ def test_types_drift(field: str, values: list[Any], expected: Any) -> None:
         ({"taken": "1826-01-01 00:00:00", "posted": "99999999999999999999"}, datetime(1826, 1, 1), None),
         ({"taken": "2008-01-10 12:00:00", "takenunknown": 1}, None, 1100000000),
         ({"taken": "2008-02-31 12:00:00", "posted": -5}, None, None),
-        ({"taken": 5, "posted": ["x"]}, None, None),
         (None, None, 1100000000),
-        ([], None, 1100000000),
     ],
 )
 def test_dates(dates: Any, taken: datetime | None, posted: int | None) -> None:
@@ -120,7 +114,6 @@ def test_dates(dates: Any, taken: datetime | None, posted: int | None) -> None:
         ({"nsid": "1@N00"}, None, "https://www.flickr.com/photos/1@N00/7/"),
         ({"nsid": "1@N00"}, {"url": [{"type": "guestpass", "_content": "https://x"}]}, "https://www.flickr.com/photos/1@N00/7/"),
         ({"nsid": "1@N00"}, {"url": [{"type": "photopage", "_content": "javascript:x"}]}, "https://www.flickr.com/photos/1@N00/7/"),
-        ({"nsid": None}, {"url": None}, None),
         ("someone", [], None),
         (None, {"url": {"type": "photopage", "_content": "http://www.flickr.com/photos/a/7"}}, "http://www.flickr.com/photos/a/7"),
     ],
@@ -172,23 +165,12 @@ def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
             opened.save_answer("7", State.OK, json.dumps(ok("7", title=title)).encode(), retrieved_at)
             if extra:
                 opened.save_answer(extra, State.OK, b"{}", 1)
-        return CrawlSource(matches, tmp_path / name).inputs()
+        source = CrawlSource(matches, tmp_path / name)
+        assert list(source.batches())
+        return source.inputs()
 
     first = digest("1.sqlite", "heron", 1)
     assert set(first) == {"matches", "crawl"}
     assert digest("2.sqlite", "heron", 2, extra="99") == first  # photo 99 is not among the matches
     assert digest("3.sqlite", "fox", 1) != first
     assert digest("4.sqlite", "heron", 1, extra="8") != first
-
-
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
-    with pytest.raises(InputError, match=r"the crawl's store .* does not exist"):
-        list(CrawlSource(matches, store).batches())
-    with Store(store):
-        pass
-    with pytest.raises(InputError, match=r"the matches file .* does not exist"):
-        list(CrawlSource(tmp_path / "nowhere.parquet", store).batches())
-    outcomes_path(matches).unlink()
-    with pytest.raises(InputError, match=r"the outcomes of matching .* does not exist"):
-        list(CrawlSource(matches, store).drops())

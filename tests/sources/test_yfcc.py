@@ -12,15 +12,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.outcomes import MOST_LISTED
-from imagenet_captions.schema import MATCHES, RAW
+from imagenet_captions.schema import RAW
 from imagenet_captions.sources import yfcc
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage import texts
@@ -86,8 +84,6 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str) -> None:
     ]
     assert sorted(source.photo_ids().to_pylist()) == ["14200000000", "33", "7", "8"]
     assert set(source.inputs()) == {"matches", "yfcc100m"}
-    assert len(rows_of(source.batches())) == 5, "a source can be read twice"
-    assert len(ended(source)) == 2
 
 
 def test_the_digest_is_that_of_what_was_used(tmp_path: Path) -> None:
@@ -95,7 +91,9 @@ def test_the_digest_is_that_of_what_was_used(tmp_path: Path) -> None:
 
     def digest(name: str, form: str, rows: list[dict[str, str]]) -> str:
         (tmp_path / name).mkdir()
-        return YfccSource(write(tmp_path / name, form, rows), matches).inputs()["yfcc100m"]
+        source = YfccSource(write(tmp_path / name, form, rows), matches)
+        assert list(source.batches())
+        return source.inputs()["yfcc100m"]
 
     first = digest("1", "plain", ROWS)
     assert digest("2", "bz2", ROWS) == digest("3", "old", ROWS) == digest("4", "sqlite no index", ROWS) == first
@@ -134,7 +132,7 @@ def test_what_is_denied_is_counted_as_such(tmp_path: Path) -> None:
     ]
 
 
-def test_bad_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
+def test_bad_lines_are_counted(tmp_path: Path) -> None:
     lines = [line(number, values) for number, values in enumerate(ROWS)]
     bad = [
         "",
@@ -143,83 +141,47 @@ def test_bad_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
         lines[0].replace("\t", " ", 2),  # 23 fields, and the first one is a number
         lines[0] + "\t",
         lines[0].replace("\t7\t", "\t07\t"),
-        lines[0].replace("\t7\t", "\t7x\t"),
-        lines[0].replace("\t7\t", "\t\t"),
         lines[0].replace("\t7\t", "\t" + "9" * 30 + "\t"),
-        lines[0][:-1] + "2",  # the marker
-        lines[0].replace("/7/", "/8/"),
     ]
     path = tmp_path / "yfcc100m_dataset"
     path.write_bytes("\n".join([*lines[:2], *bad, lines[3] + "\r"]).encode() + b"\n\xff\xfe\x00\x01 binary")
-    matches = write_matches(tmp_path, ["7", "14200000000"])
-    source = YfccSource(path, matches)
+    source = YfccSource(path, write_matches(tmp_path, ["7", "14200000000"]))
     assert sorted(record["photo_id"] for record in rows_of(source.batches())) == ["14200000000", "7"]
-    dropped = [detail or "" for image, outcome, detail, _ in ended(source) if outcome == "bad_record" and image is None]
-    numbers = [int(detail.removeprefix("YFCC100M, line ").partition(":")[0]) for detail in dropped]
-    assert sorted(numbers) == [5, 6, 7, 8, 9, 10, 11, 12, 13, 15]
-    assert all(len(detail) < 200 and detail.isprintable() for detail in dropped)
-    assert any("the marker is '2', neither 0 nor 1" in detail for detail in dropped)
-    assert any("is not that of photo 7" in detail for detail in dropped)
+    assert ended(source) == [(None, "bad_record", "YFCC100M: lines that cannot be read, the first is line 5", 6)]
 
 
-def test_of_many_bad_lines_the_first_are_listed(tmp_path: Path) -> None:
-    path = write(tmp_path, "plain", ROWS)
-    path.write_bytes(path.read_bytes() + b"x\n" * (MOST_LISTED + 5))
-    source = YfccSource(path, write_matches(tmp_path, ["7"]))
-    assert len(rows_of(source.batches())) == 1
-    counts = [count for _, _, _, count in ended(source)]
-    assert counts == [1] * MOST_LISTED + [5]
-
-
-def test_a_bad_row_of_the_sqlite_file_is_named_by_its_photo(tmp_path: Path) -> None:
-    path = write(tmp_path, "sqlite", [row("7", marker="x"), row("8")])
-    source = YfccSource(path, write_matches(tmp_path, ["7", "8"]))
-    assert [record["photo_id"] for record in rows_of(source.batches())] == ["8"]
-    assert ended(source)[1][1:3] == ("bad_record", "YFCC100M, photo 7: the marker is 'x', neither 0 nor 1")
-
-
-def test_the_sqlite_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_the_sqlite_file_may_hold_any_type_and_is_left_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "read-only"
     folder.mkdir()
-    path = write(folder, "sqlite no index", ROWS)
-    before = path.read_bytes()
-    path.chmod(0o444)
-    folder.chmod(0o555)
-    try:
-        assert len(photo_ids(path, write_matches(tmp_path, MATCHED))) == 4
-        assert list(folder.iterdir()) == [path]
-    finally:
-        folder.chmod(0o755)
-    assert path.read_bytes() == before
-
-
-def test_what_the_sqlite_file_holds_may_be_of_any_type(tmp_path: Path) -> None:
-    path = write(tmp_path, "sqlite", [row("7")])
+    path = write(folder, "sqlite", [row("7")])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE yfcc100m_dataset SET title = NULL, description = X'C3BC', marker = 0")
         connection.execute("UPDATE yfcc100m_dataset SET usertags = CAST(X'EDA080' AS TEXT)")  # half of a pair
         connection.commit()
-    (record,) = rows_of(YfccSource(path, write_matches(tmp_path, ["7"])).batches())
+    before = path.read_bytes()
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        (record,) = rows_of(YfccSource(path, write_matches(tmp_path, ["7"])).batches())
+        assert list(folder.iterdir()) == [path]
+    finally:
+        folder.chmod(0o755)
+    assert path.read_bytes() == before
     assert (record["title"], record["description"], record["tags"]) == ("", "ü", ["\ufffd\ufffd\ufffd"])
 
 
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("nothing", None, "does not exist"),
         ("empty", b"", "is empty"),
         ("hash", b"1\tabc\n2\tdef\n", "no line has 25 or 23 fields"),
-        ("image", bytes(range(256)) * 10, "no line has 25 or 23 fields"),
-        ("not.bz2", b"BZh9 and no more", "is damaged"),
         ("short.bz2", bz2.compress(text(ROWS))[:-20], "is damaged"),
-        ("short.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03abc", "is damaged"),
         ("broken.sql", b"SQLite format 3\0" + b"x" * 200, "cannot be read"),
     ],
 )
-def test_what_is_no_metadata_is_refused(tmp_path: Path, name: str, content: bytes | None, sentence: str) -> None:
+def test_what_is_no_metadata_is_refused(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
     path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     matches = write_matches(tmp_path, MATCHED)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match=sentence):
@@ -242,24 +204,6 @@ def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="has no file called yfcc100m_dataset"):
         photo_ids(tmp_path / "folder", matches)
-    yfcc_path = write(tmp_path, "plain", ROWS)
-    pq.write_table(pa.table({"image_id": ["x"]}), tmp_path / "other.parquet")
-    for wrong in (yfcc_path, tmp_path / "other.parquet"):
-        with pytest.raises(InputError, match=r"has no text column wnid|is not a Parquet file"):
-            photo_ids(yfcc_path, wrong)
-
-
-def test_matches_that_no_photo_id_of_yfcc_can_be(tmp_path: Path) -> None:
-    matches = tmp_path / "matches.parquet"
-    ids = ["", "0", "007", "x", "9" * 40, "7"]
-    rows = [
-        {"image_id": f"n01440764_{number}", "wnid": "n01440764", "photo_id": photo_id, "url": ""}
-        for number, photo_id in enumerate(ids)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, MATCHES), matches)
-    path = write(tmp_path, "plain", ROWS)
-    path.write_bytes(path.read_bytes() + b"a bad line\n")
-    assert photo_ids(path, matches).to_pylist() == ["7"]
 
 
 LICENSES = [
@@ -267,10 +211,7 @@ LICENSES = [
     (f"{CC}/by-nd/2.0", 6),
     ("https://www.creativecommons.org/licenses/BY/2.0/", 4),
     (f"{CC}/by/3.0/", None),
-    ("http://creativecommons.org.evil.org/licenses/by/2.0/", None),
-    ("http://[broken", None),
     ("null", None),
-    ("", None),
 ]
 
 
