@@ -11,25 +11,24 @@ from __future__ import annotations
 import html
 import http.client
 import io
-import json
 import logging
 import re
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import flickrapi
 import requests
 from requests.adapters import HTTPAdapter
 
-from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt, parse_body
+from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file
@@ -38,11 +37,9 @@ from imagenet_captions.storage.places import Place, refuse_secrets, require_loca
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
 _HELP = f"set {_KEY} and {_SECRET}, or give `key_file` with the lines {_KEY}=… and {_SECRET}=…"
 
-REMOVED = "[removed]"
-
 # A shorter text may occur in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
 _SHORTEST = 16
-
+_JSON_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _MARKUP = re.compile(r"<[^<>]*>")
 _NOT_BARE = re.compile(r"[^0-9A-Za-z]+")
 _ROUNDS = 4  # as often as cleaning decodes entities
@@ -67,10 +64,7 @@ class Credentials:
 
 
 def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> Credentials:
-    """Return the key from a file if one is given, else from the environment.
-
-    A file holds FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or the key and the secret on a line each.
-    """
+    """Return the key from a file with FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or else from the environment."""
     values = _read_file(key_file) if key_file else environment
     key = values.get(_KEY, "").strip()
     if not key:
@@ -84,61 +78,31 @@ def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> 
 def _read_file(path: Place) -> dict[str, str]:
     path = require_file(require_local(path, "the key file", "a key does not travel"), "the key file")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError):
         raise InputError(f"the key file {path} cannot be read as text; {_HELP}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    if not any("=" in line for line in lines):
-        return dict(zip((_KEY, _SECRET), lines, strict=False))
-    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
     return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
 
 
-class Scrubber:
-    """Removes secrets from answers, including escaped ones that cleaning would decode."""
+class SecretFilter:
+    """Finds secrets in an answer, in any form that a later stage would decode."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        long = [secret for secret in secrets if len(secret) >= _SHORTEST]
-        self._forms = sorted({*long, *map(quote, long), *map(quote_plus, long)})  # the last is the one that is sent
-        self._bare = [bare for form in self._forms if len(bare := _NOT_BARE.sub("", form)) >= _SHORTEST]
+    def __init__(self, *secrets: str) -> None:
+        bare = [_NOT_BARE.sub("", secret) for secret in secrets]
+        self._secrets = [secret for secret in bare if len(secret) >= _SHORTEST]
 
-    def __call__(self, body: bytes) -> bytes:
-        """Return the answer without secrets: the same bytes if it holds none."""
-        forms = [form.encode() for form in self._forms if form.encode() in body]
-        parsed = parse_body(body)
-        if parsed is not None:
-            scrubbed = self._scrubbed(parsed)
-            # Parsing drops the first of two fields with one name, which may hold the secret.
-            return json.dumps(scrubbed).encode() if forms or scrubbed != parsed else body
-        for form in forms:
-            body = body.replace(form, REMOVED.encode())
-        return body
-
-    def _scrubbed(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return value if len(value) < _SHORTEST else self._scrubbed_text(value)
-        if isinstance(value, list):
-            return [self._scrubbed(each) for each in value]
-        if isinstance(value, dict):
-            return {self._scrubbed(key): self._scrubbed(each) for key, each in value.items()}
-        return value
-
-    def _scrubbed_text(self, text: str) -> str:
-        """Return the text without secrets, or only `REMOVED` if cleaning would bring one out."""
-        for form in self._forms:
-            text = text.replace(form, REMOVED)
-        cleaned = text
-        for _ in range(_ROUNDS if "&" in text else 0):
-            cleaned = html.unescape(cleaned)
-        cleaned = _NOT_BARE.sub("", _MARKUP.sub("", cleaned) if "<" in cleaned else cleaned)
-        return REMOVED if any(form in cleaned for form in self._bare) else text
+    def finds_any(self, body: bytes) -> bool:
+        """Return whether the answer holds one of the secrets."""
+        text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), body.decode("utf-8", "replace"))
+        for _ in range(_ROUNDS):
+            text = unquote(html.unescape(text))
+        forms = [_NOT_BARE.sub("", each) for each in (text, _MARKUP.sub("", text))]
+        return any(secret in form for secret in self._secrets for form in forms)
 
 
 class UnusableAnswerError(Exception):
-    """Raised for an answer that is not read to its end; the text says why.
-
-    It is neither an OSError nor an HTTPException, so that urllib3 and requests do not catch it.
-    """
+    """Raised for an answer that cannot be used; not an OSError or HTTPException, which urllib3 and requests catch."""
 
 
 class FlickrClient:
@@ -159,7 +123,7 @@ class FlickrClient:
         api.flickr_oauth.session = self
         self._get_info = api.photos.getInfo
         self._key = credentials.key
-        self._scrub = Scrubber([credentials.key, credentials.secret])
+        self._secrets = SecretFilter(credentials.key, credentials.secret)
         self._adapter = _Adapter(seconds)
         self._headers = {
             "User-Agent": f"imagenet-captions/{version('imagenet-captions')}",
@@ -176,13 +140,15 @@ class FlickrClient:
         """Ask for a photo once; a fault is described in the attempt, never raised."""
         try:
             attempt: Attempt = self._get_info(photo_id=photo_id)
+            return attempt
         except UnusableAnswerError as error:
             return Attempt(failure=str(error))
         except Exception as error:  # noqa: BLE001
             # For an answer that is not HTTP, http.client and urllib3 raise ValueError (a chunk of length -5),
-            # OverflowError, AttributeError and more. None of them affects the next call.
-            return Attempt(failure=_name(error))
-        return attempt
+            # OverflowError, AttributeError and more. None of them affects the next call. Only the name of the class is
+            # kept, since the text can hold the whole request.
+            reason = getattr(error.args[0], "reason", None) if error.args else None
+            return Attempt(failure=type(reason if isinstance(reason, Exception) else error).__name__)
 
     def post(self, url: str, data: dict[str, Any], auth: object, timeout: tuple[float, float]) -> Any:
         """Send a call of flickrapi with the key, and return what it takes for a good answer: it holds the attempt."""
@@ -190,7 +156,9 @@ class FlickrClient:
         request = requests.Request("POST", url, headers=self._headers, data=fields).prepare()
         environment: Any = self._environment.merge_environment_settings(url, {}, True, None, None)
         with closing(self._adapter.send(request, timeout=timeout, **environment)) as response:
-            body = self._scrub(_read_body(response))
+            body = _read_body(response)
+        if self._secrets.finds_any(body):
+            raise UnusableAnswerError("an answer that repeats the key or the secret")
         attempt = Attempt(response.status_code, body, response.headers.get("Retry-After"))
         return SimpleNamespace(status_code=200, content=attempt)
 
@@ -281,9 +249,3 @@ def check_endpoint(endpoint: str) -> str:
             f"the endpoint is not an address of the form http(s)://host[:port]/path; give one such as {FLICKR_ENDPOINT}"
         )
     return endpoint
-
-
-def _name(error: Exception) -> str:
-    """Return the name of the error's class, since its text can hold the whole request."""
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return type(reason if isinstance(reason, Exception) else error).__name__

@@ -11,11 +11,9 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -42,7 +40,6 @@ __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
 log = logging.getLogger(__name__)
 
 # Seconds.
-_GRACE = 1.0  # a call is given up this much later than by the client, which says more about the fault
 _LONGEST_NAP = 0.2  # longer waits are cut into naps, to see an interrupt in time
 # How late a call may be without moving the later ones. Without it the oversleeping of every wait would add up and use
 # less than the pace; with it two calls can come closer to each other by this much.
@@ -114,14 +111,14 @@ def crawl(
                 )
             if end:
                 raise StoppedEarly(
-                    f"the crawl stopped: {end.reason}; {done} answers of this run are kept, {report.left} photos are "
-                    "left, run the same command again later to go on"
+                    f"the crawl stopped: {end.reason}; answers kept in this run: {done}, photos left: {report.left}; "
+                    "run the same command again later to go on"
                 )
             if interrupts.wanted:
-                log.info("crawl: interrupted, %d answers of this run are kept; the same command goes on", done)
+                log.info("crawl: interrupted, answers kept in this run: %d; the same command goes on", done)
                 raise KeyboardInterrupt
     log.info(
-        "crawl: asked for %d photos: %d found, %d not found, %d private, %d unreachable; %d left",
+        "crawl: %d asked for: %d found, %d not found, %d private, %d unreachable; %d left",
         *(report.asked, report.found, report.not_found, report.private, report.unreachable, report.left),
     )
     return report
@@ -146,21 +143,16 @@ def _photos_to_ask(
     answered, old = [], []
     for photo_id, stored in store.answers():
         answered.append(photo_id)
-        if stored.photo is None or older_than is None or (stored.retrieved_at or 0) >= older_than:
-            continue
-        record = parse_photo(photo_id, stored.photo)
-        if not deny.denies_owner(record.owner, record.photo_page):
-            old.append(photo_id)
-
-    def among(photo_ids: Iterable[str]) -> pa.BooleanArray:
-        return pc.is_in(wanted, pa.array(photo_ids, pa.string()))
-
-    known = among(answered)
+        if stored.photo is not None and older_than is not None and (stored.retrieved_at or 0) < older_than:
+            record = parse_photo(photo_id, stored.photo)
+            if not deny.denies_owner(record.owner, record.photo_page):
+                old.append(photo_id)
     if elsewhere is not None:
-        known = pc.or_(known, pc.is_in(wanted, elsewhere))
-    failed = pc.and_not(among(store.ids(State.UNREACHABLE)), known)
-    fresh = pc.invert(pc.or_(known, failed))
-    return pa.chunked_array([wanted.filter(photos) for photos in (fresh, among(old), failed)], pa.string())
+        answered += elsewhere.to_pylist()
+    lists = (answered, old, store.ids(State.UNREACHABLE))
+    known, is_old, failed = (pc.is_in(wanted, pa.array(photos, pa.string())) for photos in lists)
+    parts = pc.invert(pc.or_(known, failed)), is_old, pc.and_not(failed, known)
+    return pa.chunked_array([wanted.filter(part) for part in parts], pa.string())
 
 
 class _Run:
@@ -203,17 +195,8 @@ class _Run:
             if self._interval:  # saved before the call, so that a run that is killed keeps to the pace too
                 self._store.save_call(self._tools.wall() - (now - turn))
             self._report.calls += 1
-            end = self._act(photo_id, self._ask(photo_id))
+            end = self._act(photo_id, self._client.get_info(photo_id))
         return end
-
-    def _ask(self, photo_id: str) -> Attempt:
-        """Ask in a thread, which is left behind if the client hangs (on a name server that does not answer)."""
-        attempts = SimpleQueue[Attempt]()
-        Thread(target=lambda: attempts.put(self._client.get_info(photo_id)), daemon=True).start()
-        try:
-            return attempts.get(timeout=self._settings.call_seconds + _GRACE)
-        except Empty:
-            return Attempt(failure=f"no answer within {self._settings.call_seconds:g} seconds")
 
     def _act(self, photo_id: str, attempt: Attempt) -> Decision | None:
         """Do what the policy decides about an attempt; return the decision if it ends the run."""
@@ -231,11 +214,13 @@ class _Run:
             self._store.save_answer(photo_id, state, attempt.body, int(wall()))
             self._in_a_row = self._pauses = 0
             del self._failed[photo_id]  # which a Counter may lack
-            self._report.left -= 1
-            self._report.found += state is State.OK
-            self._report.not_found += state is State.NOT_FOUND
-            self._report.private += state is State.PRIVATE
-            self._show()
+            report = self._report
+            report.left -= 1
+            report.found += state is State.OK
+            report.not_found += state is State.NOT_FOUND
+            report.private += state is State.PRIVATE
+            self._bar.set_postfix_str(f"{report.found} found, {report.not_found + report.private} gone", refresh=False)
+            self._bar.update()
         elif state is State.UNREACHABLE:
             self._report.unreachable += 1
             self._bar.update()
@@ -251,8 +236,3 @@ class _Run:
         else:
             return decision
         return None
-
-    def _show(self) -> None:
-        report, gone = self._report, self._report.not_found + self._report.private
-        self._bar.set_postfix_str(f"{report.found} found, {gone} gone", refresh=False)
-        self._bar.update()

@@ -131,7 +131,7 @@ class StoreReader:
             else:
                 yield row[0], stored
         if damaged:
-            log.warning("the store %s has %d damaged answers; the next crawl asks for them again", self.path, damaged)
+            log.warning("damaged answers in the store %s: %d; the next crawl asks again", self.path, damaged)
 
     def ids(self, state: State) -> Iterator[str]:
         """Yield the photos in this state."""
@@ -147,11 +147,6 @@ class StoreReader:
         """Return the time of the last call and the end of the host's pause."""
         last_call, pause_until = self._row("SELECT last_call, pause_until FROM crawl")
         return last_call, pause_until
-
-    def revision(self) -> str:
-        """Return a short text that changes whenever the store changes."""
-        store_id, revision = self._row("SELECT store_id, revision FROM crawl")
-        return f"{store_id}-{revision}"
 
     def _row(self, query: str, *values: object) -> Any:
         return next(self._rows(query, *values), None)
@@ -220,7 +215,7 @@ class Store(StoreReader):
 def store_revision(path: Place) -> str:
     """Return a short text that changes whenever an answer is recorded."""
     with StoreReader(path) as reader:
-        return reader.revision()
+        return "{}-{}".format(*reader._row("SELECT store_id, revision FROM crawl"))
 
 
 def _stored(photo_id: str, state: Any, answer: Any, retrieved_at: Any, last_error: Any) -> Stored:

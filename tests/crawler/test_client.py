@@ -31,16 +31,16 @@ PACKED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
 
 
 @contextlib.contextmanager
-def asking(endpoint: str, seconds: float = 60.0, patience: float = 5.0, key: str = KEY) -> Iterator[FlickrClient]:
-    client = FlickrClient(Credentials(key, SECRET), endpoint, (patience, patience), seconds)
+def asking(endpoint: str, seconds: float = 60.0, patience: float = 5.0) -> Iterator[FlickrClient]:
+    client = FlickrClient(Credentials(KEY, SECRET), endpoint, (patience, patience), seconds)
     try:
         yield client
     finally:
         client.close()
 
 
-def ask(endpoint: str, seconds: float = 60.0, patience: float = 5.0, photo_id: str = "7", key: str = KEY) -> Attempt:
-    with asking(endpoint, seconds, patience, key) as client:
+def ask(endpoint: str, seconds: float = 60.0, patience: float = 5.0, photo_id: str = "7") -> Attempt:
+    with asking(endpoint, seconds, patience) as client:
         return client.get_info(photo_id)
 
 
@@ -48,37 +48,21 @@ def ask(endpoint: str, seconds: float = 60.0, patience: float = 5.0, photo_id: s
     "answer",
     [
         CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n",
-        CHUNKED + b"-1\r\nhello\r\n0\r\n\r\n",
         CHUNKED + b"ffffffffffffffffffffffff\r\nhello\r\n",
         CHUNKED + b"zz\r\nhello\r\n",
-        CHUNKED + b"\r\n\r\n",
-        CHUNKED + b"5" * 100_000,
         CHUNKED + b"5\r\nhello",
-        HEAD + b"Content-Length: -5\r\n\r\nhello",
-        HEAD + b"Content-Length: five\r\n\r\nhello",
         HEAD + b"Content-Length: 999999999999999999999999\r\n\r\nhello",
         HEAD + b"Content-Length: 5, 7\r\n\r\nhello",
         PACKED + b"\r\nnot gzip",
         PACKED + b"\r\n" + gzip.compress(GOOD, mtime=0)[:-5],
-        PACKED + b"\r\n" + gzip.compress(GOOD, mtime=0)[:20] + b"\xff" * 40,
         PACKED + b"\r\n",
-        PACKED + b"\r\n" + gzip.compress(GOOD[:20]) + gzip.compress(GOOD[20:]),
-        PACKED.replace(b"gzip", b"gzip, gzip") + b"\r\n" + gzip.compress(gzip.compress(GOOD, mtime=0)),
         PACKED.replace(b"gzip", b"br") + b"\r\nhello",
-        PACKED.replace(b"gzip", b"deflate") + b"\r\n" + zlib.compress(GOOD),
         HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(200)) + b"\r\n" + GOOD,
         HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n" + GOOD,
-        b"HTTP/9.9 200 OK\r\n\r\n" + GOOD,
         b"HTTP/1.1 two OK\r\n\r\n" + GOOD,
-        b"HTTP/1.1 99999 OK\r\n\r\n" + GOOD,
-        b"HTTP/1.1\r\n\r\n" + GOOD,
-        b"\x00\xff\xfe\r\n\r\n",
-        b"\r\n" * 10,
         b"",
         b"SSH-2.0-OpenSSH_9.6\r\n",
-        b"HTTP/1.1 301 Moved\r\nLocation: http://[\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: \xff\xfe\r\n\r\n",
-        b"HTTP/1.1 407 Proxy\r\nProxy-Authenticate: \xff\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 5,
     ],
 )
@@ -93,33 +77,13 @@ def test_an_answer_that_is_not_http_is_unusable(answer: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError, OverflowError, AttributeError, TypeError, RecursionError, zlib.error, KeyError, EOFError]
-)
-def test_whatever_the_library_raises_is_an_unusable_answer(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error(KEY)
-
-    with hostile(answering(http(GOOD))) as server, asking(server.endpoint) as client:
-        monkeypatch.setattr("http.client.HTTPResponse.begin", fail)
-        assert client.get_info("7") == Attempt(failure=error.__name__)
-
-
-@pytest.mark.parametrize(
     ("head", "drops"),
     [
-        (b"", b"HTTP/1.1 200 OK"),
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        (HEAD, b"X-Name: value\r\n"),
         (HEAD + b"X: ", b"x"),
-        (HEAD + b"\r\n", b"x"),
         (HEAD + b"Content-Length: 100000\r\n\r\n", b"x"),
-        (CHUNKED, b"1\r\nx\r\n"),
         (CHUNKED, b"0"),
         (CHUNKED + b"0\r\n", b"Trailer: x\r\n"),
-        (CHUNKED + b"-1\r\n", b"x"),
-        (PACKED + b"\r\n" + gzip.compress(b"", mtime=0)[:10], b"\x00\x00\x00\xff\xff"),
     ],
 )
 def test_an_answer_that_drips_ends_at_the_deadline(head: bytes, drops: bytes) -> None:
@@ -134,15 +98,11 @@ def test_an_answer_that_drips_ends_at_the_deadline(head: bytes, drops: bytes) ->
     assert time.monotonic() - start < 3
 
 
-def packed_zeros() -> tuple[bytes, bytes]:
-    """The beginning of a gzip stream, and what adds a megabyte to it however often it comes."""
+def bomb(megabytes: int) -> bytes:
+    """A small answer that unpacks to so many megabytes."""
     packer = zlib.compressobj(9, wbits=31)
     head = packer.compress(b"x") + packer.flush(zlib.Z_FULL_FLUSH)
-    return head, packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-
-
-def bomb(megabytes: int) -> bytes:
-    head, megabyte = packed_zeros()
+    megabyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     return http(head + megabyte * megabytes, "Content-Encoding: gzip")
 
 
@@ -164,9 +124,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     ("head", "more"),
     [
         (HEAD + b"\r\n", bytes(1 << 16)),
-        (HEAD + b"Content-Length: 99999999999\r\n\r\n", bytes(1 << 16)),
         (CHUNKED, b"10000\r\n" + bytes(1 << 16) + b"\r\n"),
-        (CHUNKED + b"-1\r\n", bytes(1 << 16)),
         (CHUNKED + b"0\r\n", b"Trailer: x\r\n" * 1000),
         (b"", b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" * 1000),
     ],
@@ -200,11 +158,8 @@ def test_the_limit_is_exact(packed: bool) -> None:
     "answer",
     [
         http(GOOD),
-        http(GOOD, "Content-Encoding: identity"),
         http(gzip.compress(GOOD), "Content-Encoding: gzip"),
         http(gzip.compress(GOOD), "Content-Encoding:  X-GZIP "),
-        http(gzip.compress(GOOD) + b"more", "Content-Encoding: gzip"),
-        chunks(GOOD),
         chunks(GOOD[:1], GOOD[1:30], GOOD[30:]),
         chunks(gzip.compress(GOOD)).replace(b"chunked\r\n", b"chunked\r\nContent-Encoding: gzip\r\n"),
         b"HTTP/1.1 100 Continue\r\n\r\n" + http(GOOD),
@@ -216,16 +171,15 @@ def test_every_form_of_a_whole_answer_is_read_and_keeps_its_connection(answer: b
         assert (server.connections, len(server.requests)) == (1, 3)
 
 
-MALFORMED = [
-    HEAD + b"no colon here\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD,
-    HEAD + b" leading blank\r\n\r\n" + GOOD,
-    HEAD + b": no name\r\n\r\n" + GOOD,
-    HEAD + b"X\x00Y: 1\r\nSet-Cookie: \xff=\xfe; expires=never\r\n\r\n" + GOOD,
-    HEAD + b"Content-Type: multipart/mixed\r\nContent-Type: \xff\r\n\r\n" + GOOD,
-]
-
-
-@pytest.mark.parametrize("answer", [*MALFORMED, CHUNKED + b"-5\r\n", b"HTTP/1.1 500 No\r\n\r\n" + b"%" * 1000])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"no colon here\r\nContent-Length: %d\r\n\r\n" % len(GOOD) + GOOD,
+        HEAD + b"X\x00Y: 1\r\nSet-Cookie: \xff=\xfe; expires=never\r\n\r\n" + GOOD,
+        CHUNKED + b"-5\r\n",
+        b"HTTP/1.1 500 No\r\n\r\n" + b"%" * 1000,
+    ],
+)
 def test_no_library_logs_or_warns(
     answer: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,18 +198,15 @@ def test_the_libraries_log_again_afterwards(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages == ["another's call"]
 
 
-def through_a_proxy(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> Attempt:
-    """Ask a service that has a name through a proxy of the environment, which answers by itself."""
+@pytest.mark.parametrize(
+    ("answer", "attempt"),
+    [(http(GOOD), Attempt(200, GOOD)), (bomb(32), Attempt(failure="an answer of more than 8 MB"))],
+)
+def test_a_proxy_is_bounded_too(monkeypatch: pytest.MonkeyPatch, answer: bytes, attempt: Attempt) -> None:
     with hostile(answering(answer)) as server:
         monkeypatch.setenv("http_proxy", server.endpoint.removesuffix("/services/rest/"))
         monkeypatch.setenv("no_proxy", "")
-        return ask("http://flickr.invalid/services/rest/", seconds=2.0)
-
-
-def test_a_proxy_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert through_a_proxy(http(GOOD), monkeypatch) == Attempt(200, GOOD)
-    assert through_a_proxy(bomb(32), monkeypatch) == Attempt(failure="an answer of more than 8 MB")
-    assert read_answer("7", through_a_proxy(CHUNKED + b"-5\r\n", monkeypatch)).state is State.WAITING
+        assert ask("http://flickr.invalid/services/rest/", seconds=2.0) == attempt
 
 
 def test_the_body_comes_back_byte_for_byte() -> None:
@@ -281,11 +232,10 @@ def test_the_key_travels_in_the_body_alone_and_the_secret_never() -> None:
     assert b"User-Agent: imagenet-captions/" in head
 
 
-def test_an_answer_that_repeats_the_key_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_that_repeats_the_key_is_unusable(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    page = http(f"your key {KEY} and secret {SECRET}".encode()).replace(b"200 OK", b"403 No")
-    with hostile(answering(page)) as server:
-        assert ask(server.endpoint) == Attempt(403, b"your key [removed] and secret [removed]")
+    with hostile(answering(http(f"your key {KEY} and secret {SECRET}".encode()))) as server:
+        assert ask(server.endpoint) == Attempt(failure="an answer that repeats the key or the secret")
     assert KEY not in caplog.text
 
 
@@ -315,14 +265,11 @@ def test_no_log_holds_the_key(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     "endpoint",
     [
-        "",
         "api.flickr.com",
         "ftp://flickr.com/",
-        "http://",
         "http://me:sesame@flickr.com/",
         "http://h:99999/",
         "http://h/?key=sesame",
-        "http://h/%3Fkey=sesame",
         "sesame@flickr.com",
     ],
 )
@@ -341,8 +288,3 @@ def test_the_stand_in_answers_as_flickr_does() -> None:
             read_answer(str(number), ask(flickr.endpoint, photo_id=str(number))).state for number in range(100, 160)
         ]
     assert {State.OK, State.NOT_FOUND} <= set(answers)
-
-
-def test_the_stand_in_counts_to_its_limit() -> None:
-    with FlickrStandIn({"7": ok("7")}, StandInSettings(max_per_second=3)) as flickr:
-        assert [ask(flickr.endpoint).status for _ in range(5)] == [200, 200, 200, 429, 429]

@@ -97,30 +97,3 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools())
     assert report.found == 80 - len(asked)
     assert len(flickr.requests) == 80
-
-
-HANG = """
-import sys, time
-from pathlib import Path
-from imagenet_captions.crawler.crawl import CrawlSettings, Tools, crawl
-class Hanging:
-    def get_info(self, photo_id):
-        print("asked", flush=True)
-        time.sleep(3600)
-    def close(self): pass
-try:
-    crawl(Path(sys.argv[1]), Path(sys.argv[2]), CrawlSettings(), Tools(lambda settings: Hanging()))
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-
-def test_a_second_interrupt_ends_a_crawl_whose_client_hangs(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HANG, str(write_matches(tmp_path, ids(5))), str(tmp_path / "photos.sqlite")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        assert run.stdout.readline() == "asked\n"
-        for _ in range(2):
-            run.send_signal(signal.SIGINT)
-            time.sleep(0.5)
-        assert run.wait(timeout=HANGS_AFTER) == 130

@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -80,29 +79,19 @@ def test_failures_never_touch_an_answer(path: Path) -> None:
     }
 
 
-def test_moments_survive(path: Path) -> None:
+def test_moments_survive_and_answers_change_the_revision(path: Path) -> None:
     with Store(path) as store:
         assert store.moments() == (None, None)
+        first = store_revision(path)
         store.save_call(12.5)
         store.save_pause(99.0)
+        assert store_revision(path) == first
+        store.save_answer("7", State.OK, b"{}", 1)
+    assert store_revision(path) != first
     with Store(path) as store:
         assert store.moments() == (12.5, 99.0)
-
-
-def test_the_revision_changes_with_every_answer(path: Path) -> None:
-    seen = []
-    with Store(path) as store:
-        for _ in range(2):
-            seen.append(store_revision(path))
-            store.save_answer("7", State.OK, b"{}", 1)
-        seen.append(store_revision(path))
-        store.save_failure("8", State.WAITING, "HTTP 500")
-        seen.append(store_revision(path))
-        store.save_call(1.0)
-    assert len(set(seen)) == 4
-    assert store_revision(path) == seen[-1]
     with Store(path.with_name("other.sqlite")):
-        assert store_revision(path.with_name("other.sqlite")) != seen[0]
+        assert store_revision(path.with_name("other.sqlite")) != first
 
 
 def test_a_second_crawl_is_refused_under_every_name_of_the_store(path: Path) -> None:
@@ -119,14 +108,6 @@ def test_a_second_crawl_is_refused_under_every_name_of_the_store(path: Path) -> 
     assert sorted(file.name for file in path.parent.iterdir()) == ["photos.sqlite", "photos.sqlite.lock"]
 
 
-def test_a_link_that_leads_to_itself_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "a").symlink_to("a")
-    with pytest.raises(InputError, match="too many levels of symbolic links"):
-        crawl(write_matches(tmp_path, ["7"]), tmp_path / "a", CrawlSettings())
-    with pytest.raises(InputError, match=r"too many levels of symbolic links"):
-        StoreReader(tmp_path / "a")
-
-
 def test_a_read_only_folder_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(path)
     path.chmod(0o444)
@@ -136,31 +117,6 @@ def test_a_read_only_folder_is_read(path: Path, monkeypatch: pytest.MonkeyPatch)
         assert set(read(path, "7")) == {"7"}
     finally:
         path.parent.chmod(0o755)
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import Store
-store = Store(Path(sys.argv[1]))
-store.save_answer("7", State.OK, sys.argv[2].encode(), 1)
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_the_lock_ends_and_the_answers_stay_when_the_process_is_killed(path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(path), OK.decode()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="is in use"):
-            Store(path)
-        holder.kill()
-    assert set(read(path, "7")) == {"7"}
-    with Store(path) as store:
-        assert list(store.ids(State.OK)) == ["7"]
 
 
 def test_other_files_are_refused_and_left_alone(path: Path) -> None:
@@ -222,14 +178,11 @@ def packed(answer: object) -> bytes:
 
 WHOLE = packed(ok("7"))
 DAMAGE: list[tuple[str, object]] = [
-    *[("answer", value) for value in (None, b"", "a text", 7, WHOLE[:-1], WHOLE[:10])],
-    ("answer", WHOLE[:20] + bytes([WHOLE[20] ^ 8]) + WHOLE[21:]),
-    *[("answer", packed(value)) for value in (b"", b"<html>", [], {}, ok("8"), {"photo": [], "stat": "ok"})],
+    *[("answer", value) for value in (None, 7, WHOLE[:-1], packed(b""), packed(ok("8")))],
     ("answer", packed(failure(1, "Photo not found"))),
-    ("answer", packed(failure(105, "Service currently unavailable"))),
     ("answer", packed(OK[:-1] + b', "x": "' + b"x" * LARGEST_ANSWER + b'"}')),
-    *[("state", value) for value in ("banana", "damaged", 5, b"ok", b"\xff\xfe")],
-    *[("retrieved_at", value) for value in (None, "yesterday", -1, 1e300, 253402300800)],
+    *[("state", value) for value in ("banana", "damaged", b"\xff\xfe")],
+    *[("retrieved_at", value) for value in (None, "yesterday", 253402300800)],
 ]
 
 
@@ -274,7 +227,7 @@ def test_a_damaged_answer(
     assert answered_photos(store).to_pylist() == ["5", "9", "11"]
     caplog.clear()
     assert asked_again(matches, store) == ["7"]
-    assert "has 1 damaged answers" in caplog.text
+    assert "photos.sqlite: 1; the next crawl asks again" in caplog.text
     assert cleaned(matches, store) == ["kept", "kept", "kept", "not_found", "kept"]
     assert asked_again(matches, store) == []
 
