@@ -233,7 +233,8 @@ def _run(command: str, made: inputs.Inputs) -> Seen | None:
         raise SystemExit(f"{command} failed with {process.returncode}:\n{words_said.decode(errors='replace')}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     seen = Seen(spoken[-1] - start, cpu, peak, max(later - earlier for earlier, later in pairwise(spoken)))
-    return replace(seen, **json.loads(result.splitlines()[-1])) if result and not is_ours else seen
+    last = "" if is_ours else result[result.rstrip().rfind("\n") + 1 :]  # what a contender measured itself
+    return replace(seen, **json.loads(last)) if last.startswith("{") else seen
 
 
 class _Watch(threading.Thread):
