@@ -41,10 +41,9 @@ from imagenet_captions.evaluation.drawing import (
 )
 from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.intervals import clopper_pearson, middle
-from imagenet_captions.evaluation.robustness.figure import draw_robustness
 from imagenet_captions.evaluation.robustness.fits import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
-from imagenet_captions.evaluation.robustness.output import format_robustness
+from imagenet_captions.evaluation.robustness.output import draw_robustness, format_robustness
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published
 from imagenet_captions.storage.files import write_text
 

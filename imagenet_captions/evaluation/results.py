@@ -151,6 +151,25 @@ class _Metrics(msgspec.Struct):
     protocol: dict[str, Any] = {}
 
 
+class _Ids(msgspec.Struct):
+    file: str
+
+
+class _Recipe(msgspec.Struct):
+    objective: str = ""
+    caption: str | None = None
+
+
+class RunSettings(msgspec.Struct):
+    """The entries of a run's settings.json that are read again."""
+
+    data: str
+    seed: int
+    recipe: _Recipe
+    ids: _Ids | None = None
+    started_in: str = ""
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """A model's metrics.json and its answers, by the name of the file or folder that was given."""
@@ -170,9 +189,13 @@ def read_evaluated(place: Path) -> Evaluated:
     metrics = read_metrics(file)
     if "protocol" not in metrics or not answers_path(file).is_file():
         raise InputError(f"{file} has no {answers_path(file).name} with it, which a comparison reads; evaluate again")
-    answers = {name: _decoded(rows) for name, rows in read_answers(answers_path(file)).items()}
+    answers = {
+        name: rows.filter(rows["prediction"].is_valid()) for name, rows in read_answers(answers_path(file)).items()
+    }
     for name in sorted({*metrics["test_sets"], *answers}):
-        if not _belong(answers.get(name), metrics["test_sets"].get(name, {})):
+        rows, entry = answers.get(name), metrics["test_sets"].get(name, {})
+        counted = (len(rows), pc.sum(rows["correct"]).as_py() / len(rows)) if rows else ()
+        if "protocol" not in entry or counted != (entry["n"], entry["top1"]):
             raise InputError(f"{answers_path(file)} does not hold the answers of {file} on {name}; evaluate again")
     return Evaluated(str(place), file, metrics, answers)
 
@@ -184,29 +207,18 @@ def read_metrics(file: Path) -> dict[str, Any]:
     return metrics
 
 
-def _belong(rows: pa.Table | None, entry: Mapping[str, Any]) -> bool:
-    """Return whether answers and an entry of metrics.json count the same images."""
-    if not rows or "protocol" not in entry:
-        return False
-    return (len(rows), pc.sum(rows["correct"]).as_py() / len(rows)) == (entry.get("n"), entry.get("top1"))
-
-
-def _decoded(rows: pa.Table) -> pa.Table:
-    return rows.filter(rows["prediction"].is_valid())
-
-
 def differing(first: Evaluated, second: Evaluated, test_set: str) -> tuple[str, ...]:
     """Return in what the protocols of two models differ on a test set, in words.
 
     Two classifiers differ in prompts and class names too, so these are not listed for them.
     """
-    found = _unequal(_OF_CLASSIFIER, first.metrics["protocol"], second.metrics["protocol"])
-    own = (each.metrics["test_sets"][test_set]["protocol"] for each in (first, second))
-    found += _unequal(_OF_SET, *own)
+    found = []
+    for words, protocols in (
+        (_OF_CLASSIFIER, [each.metrics["protocol"] for each in (first, second)]),
+        (_OF_SET, [each.metrics["test_sets"][test_set]["protocol"] for each in (first, second)]),
+    ):
+        one, other = protocols
+        found += [what for what, names in words.items() if any(one.get(name) != other.get(name) for name in names)]
     if "classifier" in found:
         found = [what for what in found if what not in ("prompts", "class names")]
     return tuple(found)
-
-
-def _unequal(words: Mapping[str, tuple[str, ...]], one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return [what for what, names in words.items() if any(one.get(name) != other.get(name) for name in names)]

@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import torch
 
 from imagenet_captions.errors import InputError, aligned, quoted
@@ -27,9 +26,9 @@ from imagenet_captions.evaluation.drawing import (
     to_logits,
 )
 from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
-from imagenet_captions.evaluation.results import read_metrics
-from imagenet_captions.evaluation.robustness.figure import HOLLOW, Panel, draw_baseline
+from imagenet_captions.evaluation.results import RunSettings, read_metrics
 from imagenet_captions.evaluation.robustness.fits import fit_baseline, inverse_logit
+from imagenet_captions.evaluation.robustness.output import HOLLOW, Panel, draw_baseline
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, TrajectorySettings
 from imagenet_captions.models.load import load_model
@@ -48,8 +47,7 @@ _CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}  # SimCLR's mo
 _MARGIN = 0.3  # logits around the places of a panel
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A checkpoint: its file, the steps that it has taken, and top-1 in percent with the images of each test set."""
 
     checkpoint: str
@@ -57,9 +55,8 @@ class Step:
     accuracies: Mapping[str, tuple[float, int]]
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """The checkpoints of one run, in the order of training."""
+class Trajectory(NamedTuple):
+    """The checkpoints of one run, in the order of training; seeds of one arm share its name."""
 
     run: str
     arm: str
@@ -68,25 +65,12 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run, its checkpoints in the order of training, and how they are tested; seeds of one arm share its name."""
+    """A run, its checkpoints, and how they are tested."""
 
     name: str
     arm: str
     classifier: ClassifierSettings
     checkpoints: tuple[Path, ...]
-
-
-class _Recipe(msgspec.Struct):
-    objective: str
-
-
-class _Settings(msgspec.Struct):
-    recipe: _Recipe
-    seed: int
-
-
-class _Tested(msgspec.Struct):
-    prompts: str | None = None
 
 
 def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
@@ -103,12 +87,10 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and no trajectories; give a new folder as `out`")
     runs = find_runs(settings.runs, settings.prompts)
-    with locked(out / _LOCK, f"the trajectories {out}"):
+    with locked(out / _LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
         tests = {name: digest(path) for name, path in settings.test_sets}
-        names = [run.name for run in runs]
-        write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})
-        with tempfile.TemporaryDirectory() as scratch:
-            trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
+        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
+        trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
         write_text(out / TABLE, trajectories_csv(trajectories))
         draw_trajectories(trajectories, list(tests), out / FIGURE)
     return trajectories
@@ -130,26 +112,19 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         kept = settings.out / _CHECKPOINTS / run.name / f"{path.stem}.json"
         metrics = read_metrics(kept) if kept.is_file() else {}
         if metrics.get("asked") != asked:
-            of = len(run.checkpoints)
-            log.info("%s, checkpoint %d of %d: %s", run.name, number, of, path.name)
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
             evaluation = EvaluateSettings(
                 str(path), settings.test_sets, run.classifier, settings.reading, settings.labels
             )
-            # First, as it refuses a damaged checkpoint by name.
             measured = evaluate_model(load_model(str(path)), evaluation, scratch)
-            metrics = {"asked": asked, "step": _read_step(path), **measured}
+            about = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            step = checked(about.get("global_step"), int, f"the step of the checkpoint {path}")
+            metrics = {"asked": asked, "step": step, **measured}
             write_json(kept, metrics)
         found = results_of(metrics)
-        names = [name for name in dict.fromkeys([*tests, *sorted(found)]) if name in found]
-        percent = {name: (100 * found[name][0], found[name][1]) for name in names}
-        steps.append(Step(path.name, metrics["step"], percent))
+        names = [*tests, *sorted(found.keys() - tests)]
+        steps.append(Step(path.name, metrics["step"], {name: (100 * found[name][0], found[name][1]) for name in names}))
     return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
-
-
-def _read_step(path: Path) -> int:
-    """Return the steps of a checkpoint that `load_model` reads, without reading its weights."""
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return checked(found.get("global_step"), int, f"the step of the checkpoint {path}")
 
 
 def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
@@ -169,79 +144,56 @@ def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
 
 
 def _runs_of(place: Path, prompts: str | None) -> list[KeptRun]:
-    require_there(place, "the run")
-    if (place / _CHECKPOINTS).is_dir():
+    if (require_there(place, "the run") / _CHECKPOINTS).is_dir():
         return [_run(place, prompts)]
-    inside = sorted(folder.parent for folder in place.glob(f"runs/*/{_CHECKPOINTS}"))
-    if not inside:
-        raise InputError(f"{place} is neither a run with checkpoints nor an ablation; give folders of these as `runs`")
     runs = []
-    for folder in inside:
+    for inside in sorted(place.glob(f"runs/*/{_CHECKPOINTS}")):
         try:
-            runs.append(_run(folder, prompts))
+            runs.append(_run(inside.parent, prompts))
         except InputError as error:
             log.warning("note: left out, since %s", error)
     if not runs:
         raise InputError(
-            f"no run in {place} keeps checkpoints of a model with a classifier; give `keep_every` to ablate"
+            f"{place} is neither a run nor an ablation with checkpoints of a model with a classifier; "
+            "give `keep_every` to train or ablate"
         )
     return runs
 
 
 def _run(folder: Path, prompts: str | None) -> KeptRun:
-    settings = read_json(folder / "settings.json", _Settings, "the run's settings")
-    objective = settings.recipe.objective
-    if objective not in _CLASSIFIERS:
+    settings = read_json(folder / "settings.json", RunSettings, "the run's settings")
+    kind = _CLASSIFIERS.get(settings.recipe.objective)
+    if kind is None:
         raise InputError(
-            f"the run {folder} has the objective {quoted(objective)} and no classifier; "
+            f"the run {folder} has the objective {quoted(settings.recipe.objective)} and no classifier; "
             "measure its checkpoints with `evaluate`"
         )
-    checkpoints = _in_order(folder / _CHECKPOINTS)
+    checkpoints = sorted((folder / _CHECKPOINTS).glob("epoch-*.ckpt"))
+    last = folder / _CHECKPOINTS / "last.ckpt"
+    # A copied run has two files where `train` made two links to one.
+    if last.is_file() and not (checkpoints and filecmp.cmp(last, checkpoints[-1], shallow=False)):
+        checkpoints.append(last)
     if len(checkpoints) < 2:
-        kept = len(checkpoints)
-        raise InputError(f"the run {folder} keeps {kept} checkpoint; train it with `keep_every` for more")
-    kind = _CLASSIFIERS[objective]
+        raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
     tested = folder / "run.json"
     if kind != "zero-shot":
         prompts = None
     elif not prompts and tested.is_file():
-        prompts = read_json(tested, _Tested).prompts
+        prompts = read_json(tested, dict[str, Any]).get("prompts")
     arm = folder.name.removesuffix(f"-s{settings.seed}")
     return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=prompts or None), tuple(checkpoints))
 
 
-def _in_order(folder: Path) -> list[Path]:
-    """Return the kept checkpoints, then the last one unless it is one of them under another name, or its copy."""
-    numbers = {}
-    for path in sorted(folder.glob("epoch-*.ckpt")):
-        number = path.stem.partition("-")[2]
-        if number.isdecimal():
-            numbers[path] = int(number)
-        else:
-            named = "since `train` names kept checkpoints such as epoch-0010.ckpt"
-            log.warning("note: left out %s, %s", path, named)
-    kept = sorted(numbers, key=numbers.__getitem__)
-    last = folder / "last.ckpt"
-    # A copied run has two files where `train` made two links to one.
-    if last.is_file() and not (kept and filecmp.cmp(last, kept[-1], shallow=False)):
-        kept.append(last)
-    return kept
-
-
 def trajectories_csv(trajectories: Sequence[Trajectory]) -> str:
     """Return a row for each checkpoint: top-1 in percent, and the images of each test set in a column with `_n`."""
-    names = list(trajectories[0].steps[0].accuracies)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [column for name in names for column in (name, f"{name}_n")]
+    columns = [column for name in trajectories[0].steps[0].accuracies for column in (name, f"{name}_n")]
     writer.writerow(["arm", "run", "checkpoint", "step", *columns])
     for each in trajectories:
-        for step in each.steps:
-            row = [each.arm, each.run, step.checkpoint, step.step]
-            for name in names:
-                percent, images = step.accuracies[name]
-                row += [f"{percent:.4f}", images]
-            writer.writerow(row)
+        for name, step, accuracies in each.steps:
+            cells = [cell for percent, images in accuracies.values() for cell in (f"{percent:.4f}", images)]
+            writer.writerow([each.arm, each.run, name, step, *cells])
     return text.getvalue()
 
 
@@ -255,12 +207,10 @@ def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]
     clip-s0            2   1..2  10..20
     """
     rows = [["run", "checkpoints", "steps", *names]]
-    for each in trajectories:
-        first, last = each.steps[0], each.steps[-1]
-        row = [each.run, str(len(each.steps)), f"{first.step}..{last.step}"]
-        for name in names:
-            row.append(f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}")
-        rows.append(row)
+    for run, _, steps in trajectories:
+        first, last = steps[0], steps[-1]
+        ends = (f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}" for name in names)
+        rows.append([run, str(len(steps)), f"{first.step}..{last.step}", *ends])
     return "\n".join(["top-1 in percent at the first and the last checkpoint", *aligned(rows)])
 
 
@@ -270,43 +220,37 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
     ImageNet's shifts have the curve of ordinary ImageNet models, as in the figure of `robustness`.
     """
     clean, *shifts = names
-    arms = list(dict.fromkeys(each.arm for each in trajectories))
-    in_legend = [*arms, *["the curves: at most 30 letters"] * 7]
+    in_legend = [*dict.fromkeys(each.arm for each in trajectories), *["the curves: at most 30 letters"] * 7]
     with logit_panels(path, path.suffix, len(shifts), in_legend) as (all_axes, handles):
         for axes, shift in zip(all_axes, shifts, strict=True):
-            found = _draw_panel(axes, trajectories, arms, clean, shift)
+            found = _draw_panel(axes, trajectories, clean, shift)
             handles |= {name.removesuffix(HOLLOW): handle for name, handle in found.items()}
 
 
-def _draw_panel(
-    axes: Axes, trajectories: Sequence[Trajectory], arms: Sequence[str], clean: str, shift: str
-) -> dict[str, Artist]:
+def _draw_panel(axes: Axes, trajectories: Sequence[Trajectory], clean: str, shift: str) -> dict[str, Artist]:
     """Draw the runs under one shift, and return what the legend shows, by its name there.
 
     A shift is drawn against ImageNet on its own classes if that was measured.
     """
     known = next((each for each in SHIFTS if each.column == shift), None)
-    x_column = clean
-    same = known.same_classes if known is not None and clean == IMAGENET else None
-    if same in trajectories[0].steps[0].accuracies:
-        x_column = same or clean
+    same = known.same_classes if known and clean == IMAGENET else None
+    x_column = same if same and same in trajectories[0].steps[0].accuracies else clean
+    arms = list(dict.fromkeys(each.arm for each in trajectories))
     handles: dict[str, Artist] = {}
     shown = []
     for each in trajectories:
-        steps = [step.accuracies for step in each.steps]
-        way = to_logits([(step[x_column][0], step[shift][0]) for step in steps])
-        shown.append(way)
+        x, y = to_logits([(step.accuracies[x_column][0], step.accuracies[shift][0]) for step in each.steps])
+        shown += [(x, y)]
         at = arms.index(each.arm)
         look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}
-        axes.plot(*way, ".-", linewidth=1, markersize=4, alpha=0.75, **look)
+        axes.plot(x, y, ".-", linewidth=1, markersize=4, alpha=0.75, **look)
         marker = MARKERS[(at + at // len(MARKERS)) % len(MARKERS)]
         look |= {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
-        (handles[each.arm],) = axes.plot(way[0][-1:], way[1][-1:], marker, **look)
-    ends = []
-    for places in zip(*shown, strict=True):
-        low, high = min(part.min() for part in places), max(part.max() for part in places)
-        ends.append(inverse_logit([low - _MARGIN, high + _MARGIN]).tolist())
-    x_limits, y_limits = ends
+        (handles[each.arm],) = axes.plot(x[-1:], y[-1:], marker, **look)
+    x_limits, y_limits = (
+        inverse_logit([min(map(min, places)) - _MARGIN, max(map(max, places)) + _MARGIN]).tolist()
+        for places in zip(*shown, strict=True)
+    )
     if known is not None and x_column in (IMAGENET, known.same_classes):
         panel = Panel(known.label, (fit_baseline("auto", known, x_column),), {})
         handles |= draw_baseline(axes, panel, x_limits)

@@ -1,8 +1,6 @@
 """Baselines: other models' accuracy under shift, as a curve over one accuracy or a plane over several, in logits.
 
-The curve of `auto` is local, and the checkpoints of a training count as one in it. The published baselines are lines
-over the accuracy on ImageNet, and several ID test sets (Shi et al., NeurIPS 2023, arXiv 2302.01381) give a plane.
-Accuracies are in percent throughout.
+Accuracies are in percent throughout. docs/design/baseline-fit.md says how the curve of `auto` is made.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ from imagenet_captions.evaluation.intervals import DRAWS, Floats, draw_accuracie
 from imagenet_captions.evaluation.robustness.tables import (
     IMAGENET,
     IMAGES,
-    SHIFTS,
     Result,
     Results,
     Shift,
@@ -38,7 +36,6 @@ POINTS, POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
 _LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models, trainings
 _MOST_EXPLAINED = 0.999  # of an ID set's variance by the others: above it, the coefficients are arbitrary
 _WORST_CONDITION = 1e12  # of a draw's equations; a draw of few distinct models has no plane
-_LEAST_STANDARD = 55.0  # the testbed's own plots fit the models of at least so many percent
 _COPIES = ("aws", "100percent")  # the same ResNet-50, trained again
 # Trained on a part of ImageNet; the published lines leave them out.
 _CUT_DOWN = ("batch64", "subsample")
@@ -47,7 +44,11 @@ Integers = npt.NDArray[np.int64]
 
 
 class NoFitError(InputError):
-    """Raised when the models of a baseline do not determine a curve for a shift."""
+    """Raised when the models of a baseline do not determine a curve; `few` names it where they are too few."""
+
+    def __init__(self, message: str, few: str = "") -> None:
+        super().__init__(message)
+        self.few = few
 
 
 def logit(percent: npt.ArrayLike) -> Floats:
@@ -107,9 +108,8 @@ def fit_planes(x: Floats, y: Floats, weights: Floats) -> Planes:
     return Planes(found)
 
 
-@dataclass(frozen=True, eq=False)
-class LocalFit:
-    """A local curve, its draws, and how far trainings lie from it; `residuals` has that of each model, in logits.
+class LocalFit(NamedTuple):
+    """A local curve, its draws, and how far trainings lie from it, in logits; models have the residuals.
 
     A residual is from the curve of all other trainings.
     """
@@ -121,16 +121,11 @@ class LocalFit:
 
 
 def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> LocalFit:
-    """Fit a loess curve of degree 1 (Cleveland 1979) in which every training counts once, and make it rise.
+    """Fit a rising loess curve of degree 1 (Cleveland 1979) in which every training counts once.
 
-    `runs` holds the number of the training that each model is a checkpoint of. At each place of an even grid, a line is
-    fitted over the nearest `SPAN` of the trainings, but none beyond `REACH`; they count less the farther they are
-    (tricube). A curve that falls somewhere is replaced by its rearrangement, the same values in rising order, which
-    lies nearer to any rising curve than the original does (Chernozhukov, Fernández-Val and Galichon 2009).
-
-    The scatter is the standard deviation between trainings: of their residuals around a place, mixed with that of all
-    as if it were that of five more. In draw k, training t is off by `deviations[k, t]` such standard deviations, and
-    the curve is farther off by as much as Student's t spreads wider for so many trainings.
+    `runs` holds the number of the training that each model is a checkpoint of. In draw k, training t is off by
+    `deviations[k, t]` times the scatter, which is the standard deviation of residuals around a place, mixed with that
+    of all, and the curve is farther off by as much as Student's t spreads wider for so many trainings.
     """
     weights = 1 / np.bincount(runs)[runs]
     residuals = np.empty(len(x))
@@ -138,7 +133,7 @@ def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> Local
         own = runs == run
         residuals[own] = y[own] - _smoother(x[~own], weights[~own], x[own]) @ y[~own]
     places = np.linspace(x.min(), x.max(), POINTS)
-    curve = Curves(places, np.sort(_smoother(x, weights, places) @ y)[None])
+    curve = Curves(places, np.sort(_smoother(x, weights, places) @ y)[None])  # rearranged, if it falls somewhere
     places = np.linspace(x.min(), x.max(), POINTS_OF_DRAWS)
     near, pooled = _nearness(x, weights, places) * weights, np.average(residuals**2, weights=weights)
     known = near.sum(axis=1) + _POOLED  # the trainings that tell a standard deviation
@@ -210,9 +205,8 @@ def named_baseline(name: str) -> Baseline:
     }
     if name not in over:
         raise InputError(f"the baseline must be one of {', '.join(BASELINES)}, not {name!r:.40}")
-    types = ("standard",) if name == "standard" else ("standard", "low_accuracy_cnn")
+    types, least = (("standard",), 55.0) if name == "standard" else (("standard", "low_accuracy_cnn"), 0.0)
     left_out = _COPIES if name == "auto" else (*_COPIES, *_CUT_DOWN)
-    least = _LEAST_STANDARD if name == "standard" else 0.0
     models = tuple(
         result
         for result in read_testbed().rows
@@ -272,10 +266,8 @@ class Fit:
             return np.empty(0)
         weights = 1 / np.bincount(self.runs)[self.runs]
         reached = _nearness(logit(self.x[:, 0]), weights, logit([accuracy]))[0] > 0
-        found = []
-        for run in np.unique(self.runs[reached]):
-            found.append(self.near.residuals[reached & (self.runs == run)].mean())
-        return np.array(found)
+        models, sums = (np.bincount(self.runs[reached], each[reached]) for each in (reached, self.near.residuals))
+        return np.asarray(sums[models > 0] / models[models > 0], dtype=np.float64)
 
     def scatter(self, accuracies: npt.ArrayLike) -> Floats | None:
         """Return the standard deviation of ordinary trainings around a local curve, in logits."""
@@ -360,7 +352,8 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     draws: Curves | Planes
     near = None
     if baseline.local and len(columns) == 1 and len(np.unique(runs)) >= _LEAST_FOR_A_CURVE:
-        near = fit_local(x[:, 0], y, runs, deviations(trainings))
+        z = np.random.default_rng(2).standard_normal((DRAWS, trainings))
+        near = fit_local(x[:, 0], y, runs, z)
         curve, draws = near.curve, near.draws
     else:
         alone = 1 / np.bincount(runs)[runs] if baseline.by_run else np.ones(len(y))
@@ -395,7 +388,8 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: 
         kind = "models" if trainings == len(y) else "trainings"
         raise NoFitError(
             f"{name} has {trainings} {kind} with {', '.join(ids)} and {column} above 0 and below 100 %; "
-            f"{what} takes {least}; add models, or give another table of them"
+            f"{what} takes {least}; add models, or give another table of them",
+            few=f"{column} from {', '.join(ids)} ({trainings} of {least})",
         )
     if len(ids) == 1:
         if np.ptp(x) < 1e-9 or np.polyfit(x[:, 0], y, 1)[0] <= 0:
@@ -412,17 +406,10 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: 
             )
 
 
-@cache
 def resamples(trainings: int) -> Floats:
     """Return how often each training is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(trainings, np.full(trainings, 1 / trainings), size=DRAWS).astype(np.float64)
-
-
-@cache
-def deviations(trainings: int) -> Floats:
-    """Return by how many standard deviations each training is off in each draw of a local curve (seeded)."""
-    return np.random.default_rng(2).standard_normal((DRAWS, trainings))
 
 
 def draw_columns(result: Result, columns: Sequence[str]) -> Floats:
@@ -435,31 +422,3 @@ def draw_columns(result: Result, columns: Sequence[str]) -> Floats:
         none = np.full(DRAWS, percent)
         drawn.append(none if size is None else draw_accuracies(percent, size, seed))
     return np.stack(drawn, axis=1)
-
-
-# The standard baseline's lines, of which Sketch's coefficients stand in public code too: slope, intercept, r, n.
-REFERENCE = {
-    (IMAGENET, "imagenet-v2"): (0.923229, -0.497690, 0.9980, 85),
-    (IMAGENET, "imagenet-sketch"): (1.070915, -2.370073, 0.9322, 85),
-    ("imagenet_on_r_classes", "imagenet-r"): (0.636844, -2.107716, 0.9431, 80),
-    ("imagenet_on_objectnet_classes", "objectnet"): (0.980910, -1.928289, 0.9760, 85),
-    ("imagenet_on_a_classes", "imagenet-a"): (1.990006, -7.632477, 0.9098, 84),
-    (IMAGENET, "imagenet-r"): (0.911591, -1.599916, 0.9366, 80),
-    (IMAGENET, "objectnet"): (1.199268, -2.024251, 0.9701, 85),
-    (IMAGENET, "imagenet-a"): (3.051639, -6.291670, 0.8792, 84),
-}
-
-
-@cache
-def check_reference() -> None:
-    """Fail if the shipped testbed no longer gives the known lines: a damaged file must not become a finding."""
-    by_column = {shift.column: shift for shift in SHIFTS}
-    for (x_column, column), (slope, intercept, r, n) in REFERENCE.items():
-        fit = fit_baseline("standard", by_column[column], x_column)
-        found = np.array([*fit.coefficients, fit.quality[0], fit.n])
-        if (abs(found - [intercept, slope, r, n]) > [1e-5, 1e-5, 1e-4, 0]).any():
-            raise InputError(
-                "the testbed that came with the package gives a wrong line for "
-                f"{column} (slope {found[1]:.6f} instead of {slope}); "
-                "its file is damaged, install the package again"
-            )

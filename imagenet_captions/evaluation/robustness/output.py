@@ -5,17 +5,41 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.errors import aligned, shortened
-from imagenet_captions.evaluation.drawing import check_figure_path
-from imagenet_captions.evaluation.intervals import clopper_pearson, exact_intervals_possible
-from imagenet_captions.evaluation.robustness.figure import draw_robustness
-from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, LEAST_NEAR, SPARSE, Fit, own_baseline
+import numpy as np
+
+from imagenet_captions.errors import InputError, aligned, shortened
+from imagenet_captions.evaluation.drawing import (
+    IDENTITY,
+    LINE,
+    Point,
+    check_figure_path,
+    draw_identity,
+    legend_text,
+    logit_panels,
+    set_axes,
+    to_logits,
+)
+from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
+from imagenet_captions.evaluation.robustness.fits import (
+    BASELINES,
+    EXTRAPOLATED,
+    LEAST_NEAR,
+    SPARSE,
+    Fit,
+    inverse_logit,
+    logit,
+    own_baseline,
+)
 from imagenet_captions.evaluation.robustness.measure import (
     ALL,
     LONGEST_NAME,
+    SAME,
     Mean,
     ModelRobustness,
     RobustnessReport,
@@ -23,6 +47,7 @@ from imagenet_captions.evaluation.robustness.measure import (
     check_id_sets,
     measure_multi_id,
     measure_robustness,
+    worst,
     write_notes,
 )
 from imagenet_captions.evaluation.robustness.tables import (
@@ -31,7 +56,6 @@ from imagenet_captions.evaluation.robustness.tables import (
     SHIFTS,
     Result,
     Results,
-    Shift,
     read_published,
     read_results,
 )
@@ -39,6 +63,10 @@ from imagenet_captions.evaluation.settings import RobustnessSettings
 from imagenet_captions.storage.faults import how_to_install
 from imagenet_captions.storage.files import write_text
 from imagenet_captions.storage.outputs import producing
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +88,7 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
     if settings.plot is not None:
         check_figure_path(settings.plot, "plot")
     if settings.units is None and results is not None:
-        units = "percent" if table.units == "percent" else "fractions"
-        log.info("the accuracies are taken as %s", units)
+        log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
     for name in table.own:
         if not any(name.startswith(each) for each in ids):
             log.info("%s is not among the shifts, and only `id_sets` reads it", name)
@@ -72,8 +99,7 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
         multi = None
         if ids:
             check_id_sets(ids, named, source)
-            models, over = source[0].rows, source[1]
-            multi = measure_multi_id(table.rows, ids, models, over, settings.all_classes)
+            multi = measure_multi_id(table.rows, ids, source[0].rows, source[1], settings.all_classes)
         baseline = settings.baseline or "auto" if own is None else own_baseline(*source)
         report = measure_robustness(table.rows, baseline, settings.all_classes)
         for note in (*write_notes(report), *(multi.unfit if multi else ())):
@@ -84,9 +110,8 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
                 log.warning("note: scipy is not installed, so %s has no intervals; %s", settings.out, how)
             write_robustness(partials[0], table, report, multi)
         if settings.plot is not None:
-            beside = results is not None and settings.with_published
-            others = read_published().rows if beside else ()
-            draw_robustness(report, partials[-1], others, settings.plot.suffix, multi)
+            beside = read_published().rows if results is not None and settings.with_published else ()
+            draw_robustness(report, partials[-1], beside, settings.plot.suffix, multi)
     return format_robustness(report, multi)
 
 
@@ -101,15 +126,16 @@ def write_robustness(
     rows = []
     for number, model in enumerate(report.models):
         row = dict(model.result.cells)
-        if exact_intervals_possible():
-            for column in (*IMAGES, *results.own):
-                if column in results.columns:
-                    row |= _accuracy_interval(model.result, column, results.units)
+        for column in (*IMAGES, *results.own):
+            if column in results.columns and exact_intervals_possible():
+                percent, images = model.result.accuracies.get(column), model.result.size(column)
+                ends = () if percent is None or images is None else clopper_pearson(percent, images)
+                texts = [f"{end:.4f}" if results.units == "percent" else f"{end / 100:.6f}" for end in ends]
+                row[f"{column}_low"], row[f"{column}_high"] = texts or ("", "")
         for shift in SHIFTS:
             if shift.column in results.columns:
-                found = model.shifts.get(shift.column)
-                row |= _cells(shift.column, shift.same_classes is not None, found)
-        row |= _cells("mean", True, model.mean)
+                row |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
+        row |= _cells("mean", model.mean)
         row["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
         row["baseline"] = report.baseline.name
         if multi is not None:
@@ -122,37 +148,23 @@ def write_robustness(
     write_text(path, text.getvalue())
 
 
-def _accuracy_interval(result: Result, column: str, units: str) -> dict[str, str]:
-    cells = {f"{column}_low": "", f"{column}_high": ""}
-    percent, images = result.accuracies.get(column), result.size(column)
-    if percent is not None and images is not None:
-        for name, end in zip(cells, clopper_pearson(percent, images), strict=True):
-            cells[name] = f"{end:.4f}" if units == "percent" else f"{end / 100:.6f}"
-    return cells
-
-
-def _cells(name: str, some_classes: bool, found: ShiftRobustness | Mean | None) -> dict[str, str]:
+def _cells(name: str, found: ShiftRobustness | Mean | None, some_classes: bool = True) -> dict[str, str]:
     """Return the cells of a value, empty ones if there is none."""
+
+    def cell(what: str, digits: str = ".4f") -> str:
+        number = getattr(found, what, None)
+        return "" if number is None else format(number, digits)
+
     value = f"{name}_effective_robustness"
-    cells = {value: "", f"{value}_low": "", f"{value}_high": ""}
+    low, high = (f"{end:.4f}" for end in found.interval) if found else ("", "")
+    cells = {value: cell("value"), f"{value}_low": low, f"{value}_high": high}
     if not name.startswith("mean"):
-        names = [f"{name}_ordinary_{end}" for end in ("deviation", "below", "trainings")]
-        cells |= dict.fromkeys([f"{name}_predicted", *names], "")
+        cells[f"{name}_predicted"] = cell("predicted")
+        for what in ("deviation", "below", "trainings"):
+            cells[f"{name}_ordinary_{what}"] = cell(what, ".4g")
     if some_classes:
-        cells[f"{name}_compared_on"] = ""
-    cells[f"{name}_mark"] = ""
-    if found is not None:
-        numbers = [found.value, *found.interval]
-        if isinstance(found, ShiftRobustness):
-            numbers.append(found.predicted)
-            ordinary = (found.deviation, found.below, found.trainings) if found.fit.local else ()
-            for end, number in zip(("deviation", "below", "trainings"), ordinary, strict=False):
-                cells[f"{name}_ordinary_{end}"] = "" if number is None else f"{number:.4g}"
-        cells |= zip(cells, (f"{number:.4f}" for number in numbers), strict=False)
-        if some_classes:
-            cells[f"{name}_compared_on"] = found.compared_on or ""
-        cells[f"{name}_mark"] = found.mark
-    return cells
+        cells[f"{name}_compared_on"] = found.compared_on or "" if found else ""
+    return cells | {f"{name}_mark": found.mark if found else ""}
 
 
 def _multi_id_cells(multi: RobustnessReport, model: ModelRobustness) -> dict[str, str]:
@@ -161,13 +173,12 @@ def _multi_id_cells(multi: RobustnessReport, model: ModelRobustness) -> dict[str
     for fit, single in zip(multi.fits, multi.single, strict=True):
         column = fit.shift.column
         found = model.shifts.get(column)
-        cells |= _cells(f"{column}_multi_id", True, found)
+        cells |= _cells(f"{column}_multi_id", found)
         for name, each in (("multi_id", fit), ("single_id", single)):
             _, r2, error = each.quality
             cells[f"{column}_{name}_r2"] = f"{r2:.4f}" if found else ""
             cells[f"{column}_{name}_mae"] = f"{error:.4f}" if found else ""
-    cells |= _cells("mean_multi_id", True, model.mean)
-    return cells | {"multi_id_sets": multi.baseline.name}
+    return {**cells, **_cells("mean_multi_id", model.mean), "multi_id_sets": multi.baseline.name}
 
 
 def format_robustness(report: RobustnessReport, multi: RobustnessReport | None = None) -> str:
@@ -177,11 +188,20 @@ def format_robustness(report: RobustnessReport, multi: RobustnessReport | None =
     """
     shifts = [shift for shift in SHIFTS if any(shift.column in model.shifts for model in report.models)]
     names = (shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts)
+    reports = [report] if multi is None else [report, multi]
     rows = []
-    for number, model in enumerate(report.models):
-        rows.append(_row(model, shifts, report.baseline.name))
-        if multi is not None:
-            rows.append(_row(multi.models[number], shifts, multi.baseline.name))
+    for models in zip(*(each.models for each in reports), strict=True):
+        for model, each in zip(models, reports, strict=True):
+            imagenet = model.result.accuracies.get(IMAGENET)
+            rows.append(
+                [
+                    shortened(model.result.model, _LONGEST_CELL),
+                    "-" if imagenet is None else f"{imagenet:.1f} %",
+                    *(_points(model.shifts.get(shift.column)) for shift in shifts),
+                    _points(model.mean),
+                    shortened(each.baseline.name, _LONGEST_CELL),
+                ]
+            )
     cells = "".join(cell for row in rows for cell in row[2:-1])
     lines = ["Effective robustness in percentage points"]
     lines += aligned([["model", "ImageNet", *names, "mean", "baseline"], *rows])
@@ -189,19 +209,9 @@ def format_robustness(report: RobustnessReport, multi: RobustnessReport | None =
     lines.append(
         "mean: over ImageNetV2, ImageNet-R, ImageNet-Sketch and ObjectNet, where R and ObjectNet are compared alike"
     )
-    lines += _format_fits(report)
-    return "\n".join([*lines, *(_format_fits(multi) if multi is not None else ())])
-
-
-def _row(model: ModelRobustness, shifts: Sequence[Shift], baseline: str) -> list[str]:
-    imagenet = model.result.accuracies.get(IMAGENET)
-    return [
-        shortened(model.result.model, _LONGEST_CELL),
-        "-" if imagenet is None else f"{imagenet:.1f} %",
-        *(_points(model.shifts.get(shift.column)) for shift in shifts),
-        _points(model.mean),
-        shortened(baseline, _LONGEST_CELL),
-    ]
+    for each in reports:
+        lines += _format_fits(each)
+    return "\n".join(lines)
 
 
 def _points(found: ShiftRobustness | Mean | None) -> str:
@@ -216,23 +226,240 @@ def _points(found: ShiftRobustness | Mean | None) -> str:
 def _format_fits(report: RobustnessReport) -> Iterator[str]:
     name, over = shortened(report.baseline.name, LONGEST_NAME), shortened(report.baseline.over, 100)
     yield f"baseline {name}: {over}"
-    if not report.single:
-        for fit in report.fits:
+    for number, fit in enumerate(report.fits):
+        shape = "local curve"
+        if not fit.local:
+            intercept, *slopes = (f"{value:.4f}" for value in fit.coefficients)
+            several = f"slopes {', '.join(slopes[:-1])} and {slopes[-1]}"
+            shape = f"{several if len(slopes) > 1 else f'slope {slopes[0]}'}, intercept {intercept}"
+        start = f"  {fit.shift.column} from"
+        if report.single:
+            yield f"{start} {', '.join(fit.columns)}: {shape}, {fit.describe()}"
+            single = report.single[number]
+            yield f"{start} {single.x_column} alone, the same models: {single.describe()}"
+        else:
             (low,), (high,) = fit.ranges
             quality = f"r {fit.quality[0]:.4f}, n {fit.size}, from {low:.1f} to {high:.1f} %"
-            yield f"  {fit.shift.column} from {fit.x_column}: {_format_shape(fit)}, {quality}"
-        return
-    for fit, single in zip(report.fits, report.single, strict=True):
-        start = f"  {fit.shift.column} from"
-        yield f"{start} {', '.join(fit.columns)}: {_format_shape(fit)}, {fit.describe()}"
-        yield f"{start} {single.x_column} alone, the same models: {single.describe()}"
-    yield "R² is of the logits, the mean absolute error (MAE) of the accuracies"
+            yield f"{start} {fit.x_column}: {shape}, {quality}"
+    if report.single:
+        yield "R² is of the logits, the mean absolute error (MAE) of the accuracies"
 
 
-def _format_shape(fit: Fit) -> str:
-    if fit.local:
-        return "local curve"
-    intercept, *slopes = (f"{value:.4f}" for value in fit.coefficients)
-    if len(slopes) == 1:
-        return f"slope {slopes[0]}, intercept {intercept}"
-    return f"slopes {', '.join(slopes[:-1])} and {slopes[-1]}, intercept {intercept}"
+# The figure: one panel a shift, logit axes, the baseline's curve, models by family.
+
+MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
+_PUBLISHED = " (published)"
+_STYLES = {
+    "CLIP": ("o", "#0072B2"),
+    "CLIP, open data": ("^", "#56B4E9"),
+    "ALIGN": ("D", "#009E73"),
+    "BASIC": ("s", "#CC79A7"),
+}
+_OTHER_MARKERS = "*PXvph"
+_OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
+_PANEL = (250.0, 215.0)  # about the size of a panel in points
+_NAME_SIZE = 5.5
+_MAKER = re.compile("^(Open)?CLIP ")  # which the marker says
+_OFFSETS = [  # of names from their points
+    (side * right, up) for right in (5, 14, 28, 45) for up in (0, -5, 5, -10, 10, -16, 16, -24) for side in (1, -1)
+]
+_SIZES = {"*": 9.5, "P": 8, "X": 8}
+_FITTED, _FITTED_OWN = "ImageNet models in the fit", "models in the fit"
+HOLLOW = " (hollow)"  # in the legend, of markers where the curve is in doubt
+CURVES = {
+    "": ("baseline '{baseline}'", "-"),
+    SPARSE: (f"sparse: under {LEAST_NEAR} trainings{HOLLOW}", (0, (1.6, 1))),
+    EXTRAPOLATED: (f"extrapolated{HOLLOW}", (0, (0.8, 1.6))),
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: the fits whose curves it shows (four make the mean), the models in it by family, and a note."""
+
+    label: str
+    fits: tuple[Fit, ...]
+    families: Mapping[str, Sequence[Result]]
+    note: str = ""
+
+    def point(self, result: Result) -> Point:
+        """Return ImageNet accuracy and accuracy under shift of a model in it, or of one of the fits'."""
+        shifted = [result.accuracies[fit.shift.column] for fit in self.fits]
+        return result.accuracies[self.fits[0].x_column], float(np.mean(shifted))
+
+    def mark(self, imagenet: float) -> str:
+        """Return how far the curve can be relied on there: `extrapolated`, `sparse` or nothing."""
+        return worst([fit.mark(imagenet) for fit in self.fits])
+
+    def predict(self, x: Floats) -> Floats:
+        """Return the baseline's curve; that of the mean is the mean of four, so heights above it are its values."""
+        return np.asarray(np.mean([fit.predict_all(x) for fit in self.fits], axis=0), dtype=np.float64)
+
+    def band(self, x: Floats) -> tuple[Floats, Floats]:
+        """Return the ends of the middle 95 % of the draws' curves."""
+        low, high = zip(
+            *(middle(np.mean([fit.predict_draws(value) for fit in self.fits], axis=0)) for value in x), strict=True
+        )
+        return np.array(low), np.array(high)
+
+
+def make_panels(
+    report: RobustnessReport, published: Sequence[Result] = (), multi: RobustnessReport | None = None
+) -> list[Panel]:
+    """Return a panel for each fit of the report, with the models whose values rest on it and published ones beside.
+
+    With `multi`, a note says how well the fit on several ID sets describes its models. The mean comes first where the
+    table has one on all 1000 classes; on the shifts' own classes a model has no single ImageNet accuracy to stand at.
+    """
+    notes = {}
+    for plane in multi.fits if multi is not None else ():
+        notes[plane.shift.column] = f"{len(plane.columns)} ID sets: {plane.describe()}"
+
+    def panel(label: str, fits: tuple[Fit, ...], results: Sequence[Result], note: str = "") -> Panel:
+        columns = {fits[0].x_column, *(fit.shift.column for fit in fits)}
+        beside = [result for result in published if columns <= result.accuracies.keys()]
+        return Panel(label, fits, _families(results, beside), note)
+
+    averaged = [model.result for model in report.models if model.mean and model.mean.compared_on == ALL]
+    fits = tuple(fit for fit in report.fits if fit.shift.averaged and not fit.same_classes)
+    panels = [panel(MEAN_LABEL, fits, averaged)] if averaged else []
+    shifts = [fit.shift for fit in report.fits]
+    for fit in report.fits:
+        label, column = fit.shift.label, fit.shift.column
+        if shifts.count(fit.shift) > 1:
+            label += f", {SAME if fit.same_classes else ALL}"
+        measured = [each.result for each in report.models if column in each.shifts and each.shifts[column].fit is fit]
+        panels.append(panel(label, (fit,), measured, notes.get(column, "")))
+    return panels
+
+
+def _families(results: Sequence[Result], published: Sequence[Result]) -> dict[str, list[Result]]:
+    """Return models by their name in the legend, the published ones first."""
+    families: dict[str, list[Result]] = {}
+    for result in published:
+        families.setdefault(result.family + _PUBLISHED, []).append(result)
+    for result in results:
+        families.setdefault(result.family or "your models", []).append(result)
+    return families
+
+
+def draw_robustness(
+    report: RobustnessReport,
+    path: Path,
+    published: Sequence[Result] = (),
+    kind: str | None = None,
+    multi: RobustnessReport | None = None,
+) -> None:
+    """Draw the figure of a report, with published models beside; the same input gives the same bytes.
+
+    `kind` is the format, .png or .svg, of a path whose suffix does not say it. `multi` adds a note to each panel.
+    """
+    panels = make_panels(report, published, multi)
+    if not panels:
+        raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
+    styles: dict[str, tuple[str, str]] = {}
+    others = 0
+    for name in _families([model.result for model in report.models], published):
+        known = _STYLES.get(name.removesuffix(_PUBLISHED))
+        if known is None:  # the second round pairs every marker with another color
+            known = _OTHER_MARKERS[others % 6], _OTHER_COLORS[(others + others // 6) % 6]
+            others += 1
+        styles[name] = known
+    names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "ordinary", "y = x"]
+    with logit_panels(path, kind or path.suffix, len(panels), names) as (all_axes, handles):
+        for axes, panel in zip(all_axes, panels, strict=True):
+            fit, is_mean = panel.fits[0], len(panel.fits) > 1
+            shown = [result for family in panel.families.values() for result in family]
+            x, y = to_logits([panel.point(result) for result in shown])
+            ends = np.array([x.min() - 0.35, x.max() + 0.35])
+            y = np.concatenate([y, logit(panel.predict(inverse_logit(ends)))])
+            x_limits = inverse_logit(ends).tolist()
+            set_axes(axes, x_limits, inverse_logit([y.min() - 0.25, y.max() + 0.25]).tolist())
+            _draw_names(axes, panel, shown)
+            for name, style in styles.items():
+                handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), *style)
+            handles |= draw_baseline(axes, panel, x_limits)
+            axes.set_title(panel.label, fontweight="bold")
+            axes.set_xlabel(f"ImageNet{', same classes' if fit.same_classes else ''} (top-1, %)")
+            axes.set_ylabel(f"{'mean accuracy' if is_mean else fit.shift.label} (top-1, %)")
+
+
+def _draw_names(axes: Axes, panel: Panel, results: Sequence[Result]) -> None:
+    """Write the names of published models beside their points, each at the nearest place that is free.
+
+    Boxes are estimated in points, since a figure's layout is known only when it is drawn.
+    """
+    published = {result.model for result in read_published().rows}
+    limits = np.array([axes.get_xlim(), axes.get_ylim()])
+    logits = np.column_stack(to_logits([panel.point(result) for result in results]))
+    places = (logits - limits[:, 0]) / np.ptp(limits, axis=1) * _PANEL
+    taken = [(x - 3.0, y - 3.0, x + 3.0, y + 3.0) for x, y in places]
+    taken.append((_PANEL[0] - 130.0, 0.0, _PANEL[0], 30.0))  # the note on the fit
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3}
+    thin = {"arrowstyle": "-", "linewidth": 0.4, "color": IDENTITY, "shrinkA": 0, "shrinkB": 2}
+    for at in np.argsort(-places[:, 1], kind="stable"):
+        if results[at].model not in published:
+            continue
+        text = legend_text(_MAKER.sub("", results[at].model))
+        width, (x, y) = _NAME_SIZE * 0.56 * len(text), places[at]
+        for right, up in _OFFSETS:
+            left, bottom = x + right - (width if right < 0 else 0), y + up - _NAME_SIZE / 2
+            end, top = left + width, bottom + _NAME_SIZE
+            inside = min(left, bottom) >= 0 and end <= _PANEL[0] and top <= _PANEL[1]
+            if inside and not any(left < c and a < end and bottom < d and b < top for a, b, c, d in taken):
+                taken.append((left, bottom, end, top))
+                look: dict[str, Any] = {"size": _NAME_SIZE, "color": LINE, "va": "center", "bbox": box, "zorder": 3.5}
+                look["ha"] = "left" if right > 0 else "right"
+                look["arrowprops"] = None if (abs(right), up) == _OFFSETS[0] else thin
+                axes.annotate(text, logits[at], (right, up), textcoords="offset points", **look)
+                break
+
+
+def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: str, color: str) -> Artist:
+    """Draw the models of a family, hollow where the curve under them is sparse or extrapolated."""
+    sure, doubtful = list[Point](), list[Point]()
+    for result in results:
+        x, y = panel.point(result)
+        (doubtful if panel.mark(x) else sure).append((x, y))
+        images = result.size(panel.fits[0].shift.column)
+        if len(panel.fits) == 1 and images is not None and exact_intervals_possible():
+            ends = to_logits([(x, end) for end in clopper_pearson(y, images)])
+            axes.plot(*ends, color=color, linewidth=1, zorder=3.9)
+    look: dict[str, Any] = {"color": color, "markersize": _SIZES.get(marker, 6), "zorder": 4}
+    axes.plot(*to_logits(doubtful), marker, markerfacecolor="white", markeredgewidth=1.1, **look)
+    (handle,) = axes.plot(*to_logits(sure), marker, markeredgecolor="white", markeredgewidth=0.7, **look)
+    return handle
+
+
+def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
+    """Draw a panel's curves, the models that they are fitted over, and y = x; return what the legend shows."""
+    left, right = logit(x_limits).tolist()
+    grid = np.linspace(left, right, 160)
+    x, fit, is_mean = inverse_logit(grid), panel.fits[0], len(panel.fits) > 1
+    low, high = map(logit, panel.band(x))
+    band = axes.fill_between(grid, low, high, color=LINE, alpha=0.22, linewidth=0, zorder=2)
+    handles: dict[str, Artist] = {}
+    curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
+    scatter = None if is_mean else fit.scatter(x)
+    if scatter is not None:
+        low, high = curve - 1.96 * scatter, curve + 1.96 * scatter
+        ordinary = axes.fill_between(grid, low, high, color=LINE, alpha=0.09, linewidth=0, zorder=1.8)
+        handles["95 % of ordinary trainings"] = ordinary
+    for mark, (text, dashes) in CURVES.items():
+        here = marks == mark
+        if mark and not here.any():
+            continue
+        here[1:] |= here[:-1]  # one step beyond it, so that parts meet
+        shown = np.where(here, curve, np.nan)
+        (line,) = axes.plot(grid, shown, color=LINE, linewidth=1.4, linestyle=dashes, zorder=3)
+        handles[text.format(baseline=shortened(fit.baseline, 24))] = line
+    fitted = [model for model in fit.models if all(model in each.models for each in panel.fits)]
+    places = to_logits([panel.point(model) for model in fitted])
+    (points,) = axes.plot(*places, ".", color="#B8B8B8", markersize=4.5, zorder=1.5)
+    identity = draw_identity(axes, grid)
+    if not is_mean:
+        text = f"fit: n = {fit.size}, r = {fit.quality[0]:.4f}" + (f"\n{panel.note}" if panel.note else "")
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=LINE, size=8, bbox=box)
+    name = _FITTED if fit.baseline in BASELINES else _FITTED_OWN
+    return {**handles, "its 95 % band": band, name: points, "y = x": identity}

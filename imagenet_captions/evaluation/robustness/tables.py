@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ IMAGENET = "imagenet"
 TEXT_COLUMNS = ("model", "family", "training", "run", "source", "reference")
 _ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
 _SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
-_LARGEST = 64 << 20
 _LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 
 
@@ -108,11 +108,8 @@ def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) 
 
     `own` names test sets of the user's own; one with a column of its number of images need not be named.
     """
-    size = require_file(path, "the results").stat().st_size
-    if size > _LARGEST:
-        raise InputError(f"{path} has {size:,} bytes; a table of results has one row a model")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = require_file(path, "the results").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as a CSV file in UTF-8") from None
     return parse_results(text, str(path), units, own)
@@ -137,47 +134,49 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     >>> table.units, dict(table.rows[0].accuracies)
     ('fraction', {'imagenet': 76.0, 'imagenet-v2': 63.0})
     """
-    columns, rows = _read_cells(text, name)
-    wanted = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
-    wanted |= {column.removesuffix("_n") for column in columns if column.endswith("_n")}
-    own = tuple(column for column in columns if column in wanted and column not in IMAGES)
-    _check_columns(columns, own, name)
-    _check_models(rows, name)
+    (columns, _), *lines = [line for line in _read_lines(text, name) if line[0]] or [([], "")]
+    if not lines:
+        raise InputError(f"{name} has no rows; give a header and one row a model")
+    rows = []
+    for number, (cells, _) in enumerate(lines, start=1):
+        if len(cells) != len(columns):
+            raise InputError(f"{name}, row {number} has {len(cells)} cells and the header {len(columns)}; mend the row")
+        rows.append(dict(zip(columns, cells, strict=True)))
+    named = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
+    named |= {column.removesuffix("_n") for column in columns if column.endswith("_n")}
+    own = tuple(column for column in columns if column in named and column not in IMAGES)
+    _check_names(columns, [row.get("model", "") for row in rows], own, name)
     numbers = [_read_numbers(row, (*IMAGES, *own), name) for row in rows]
-    values = {row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}
-    units = _settle_units(values, name, units)
-    factor = 1.0 if units == "percent" else 100.0
+    units = _settle_units({row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}, name, units)
     results = []
     for row, (found, sizes) in zip(rows, numbers, strict=True):
-        accuracies = {column: value * factor for column, value in found.items()}
+        accuracies = {column: value * (1.0 if units == "percent" else 100.0) for column, value in found.items()}
         texts = {name: row.get(name, "") for name in ("family", "training", "run")}
         results.append(Result(row["model"], accuracies, **texts, images=sizes, cells=row))
     return Results(tuple(results), tuple(columns), units, own)
 
 
-def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
+def _read_lines(text: str, name: str) -> list[tuple[list[str], str]]:
+    """Return the cells of each row, none of an empty one, and the row as it was written."""
+    lines = list(io.StringIO(text, newline=""))
+    reader, start, found = csv.reader(lines, strict=True), 0, []
     try:
-        read = csv.reader(io.StringIO(text, newline=""), strict=True)
-        lines = [line for line in read if any(map(str.strip, line))]
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            found.append((cells if any(cells) else [], "".join(lines[start : reader.line_num])))
+            start = reader.line_num
     except csv.Error as error:
         raise InputError(f"{name} is not a CSV file: {error}") from None
-    if len(lines) < 2:
-        raise InputError(f"{name} has no rows; give a header and one row a model")
-    columns = [cell.strip() for cell in lines[0]]
-    rows = []
-    for number, line in enumerate(lines[1:], start=1):
-        if len(line) != len(columns):
-            raise InputError(f"{name}, row {number} has {len(line)} cells and the header {len(columns)}; mend the row")
-        rows.append(dict(zip(columns, map(str.strip, line), strict=True)))
-    return columns, rows
+    return found
 
 
-def _check_columns(columns: Sequence[str], own: Iterable[str], name: str) -> None:
-    accuracies = (*IMAGES, *own)
+def _check_names(columns: Sequence[str], models: Sequence[str], own: Iterable[str], name: str) -> None:
+    accuracies, shifts = (*IMAGES, *own), [shift.column for shift in SHIFTS]
     known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
-    for column, count in Counter(columns).items():
-        if count > 1:
-            raise InputError(f"{name} has the column {quoted(column)} twice; keep one")
+    for what, texts in (("column", columns), ("model", models)):
+        for text, count in Counter(filter(None, texts)).items():
+            if count > 1:
+                raise InputError(f"{name} has the {what} {quoted(text)} twice; keep one or rename one")
     for column in columns:
         if column not in known:
             raise InputError(
@@ -189,19 +188,10 @@ def _check_columns(columns: Sequence[str], own: Iterable[str], name: str) -> Non
     for column in ("model", IMAGENET):
         if column not in columns:
             raise InputError(f"{name} has no column {column!r}; a table of results has model, imagenet and shifts")
-    shifts = [shift.column for shift in SHIFTS]
-    if not any(column in columns for column in shifts):
+    if not set(shifts) & set(columns):
         raise InputError(f"{name} has no shift; give a column of {', '.join(shifts)}")
-
-
-def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
-    models = [row["model"] for row in rows]
     if "" in models:
-        number = models.index("") + 1
-        raise InputError(f"{name}, row {number} names no model; fill the column 'model'")
-    for model, count in Counter(models).items():
-        if count > 1:
-            raise InputError(f"{name} has the model {quoted(model)} twice; keep one row or rename one")
+        raise InputError(f"{name}, row {models.index('') + 1} names no model; fill the column 'model'")
 
 
 def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> tuple[dict[str, float], dict[str, int]]:
@@ -221,7 +211,7 @@ def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> 
                     "from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
                 )
         if size.lower() not in _ABSENT:
-            if not (size.isascii() and size.isdigit()) or not 0 < int(size[:12]) <= 10**9:
+            if not re.fullmatch("0*[1-9][0-9]{0,8}", size):
                 raise InputError(f"{start} {quoted(size)} in {column}_n; give a number of images")
             sizes[column] = int(size)
     return values, sizes
@@ -235,27 +225,16 @@ def _settle_units(values: Mapping[str, Mapping[str, float]], name: str, asked: s
     if asked is not None or largest <= 1:
         return asked or "fraction"
     for model, row in values.items():
-        odd = _looks_like_a_fraction(row)
-        if odd is not None:
+        top, imagenet = max(row.values(), default=0.0), row.get(IMAGENET, 0.0)
+        # A weak model has a few percent at most, and a good one has that on ImageNet-A.
+        odd = [column for column, value in row.items() if 0 < value <= 1 and (top <= 1 or column != "imagenet-a")]
+        if odd and (top <= 1 or (imagenet if imagenet > 1 else top) > _SURELY_ABOVE_ONE_PERCENT):
             raise InputError(
-                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd]:g} in {odd}, "
+                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd[0]]:g} in {odd[0]}, "
                 f"while the largest accuracy is {largest:g}; "
                 "use one unit, or say `units='percent'` if this is right"
             )
     return "percent"
-
-
-def _looks_like_a_fraction(row: Mapping[str, float]) -> str | None:
-    """Return the column of a row in a table of percent whose value looks like a fraction, if there is one."""
-    imagenet, largest = row.get(IMAGENET, 0.0), max(row.values(), default=0.0)
-    if 0 < largest <= 1:
-        return max(row, key=row.__getitem__)
-    # Right for a model at chance, which has a few percent at most on a test set of fewer classes.
-    if 0 < imagenet <= 1:
-        return IMAGENET if largest > _SURELY_ABOVE_ONE_PERCENT else None
-    if imagenet < _SURELY_ABOVE_ONE_PERCENT:
-        return None
-    return next((column for column, value in row.items() if 0 < value <= 1 and column != "imagenet-a"), None)
 
 
 def check_results(
@@ -291,6 +270,7 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
 
     with holding([path], _LONGEST_WAIT):
         table = read_results(path) if path.exists() else Results((), ("model",), "fraction")
+        lines = _read_lines(path.read_bytes().decode(), str(path)) if table.rows else [(["model"], "model\n")]
         row = {"model": model}
         for column, (top1, images) in accuracies.items():
             row[column] = f"{100 * top1:.4f}" if table.units == "percent" else f"{top1:.6f}"
@@ -298,30 +278,18 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
         order = dict.fromkeys([*IMAGES, *accuracies])
         added = [column for column in (*order, *(f"{each}_n" for each in order)) if column in row]
         added = [column for column in added if column not in table.columns]
-        lines = _read_lines(path) if path.exists() else [(["model"], "model\n")]
-        header, first = next((cells, line) for cells, line in lines if cells)
+        at, first = next((at, line) for at, (cells, line) in enumerate(lines) if cells)
         end = first[len(first.rstrip("\r\n")) :]
         own, text = _line([row.get(column, "") for column in (*table.columns, *added)], end), ""
-        for cells, line in lines:
+        for number, (cells, line) in enumerate(lines):
             content = line.rstrip("\r\n") if cells else ""
-            if cells == header:
+            if number == at:
                 text += content + ("," + _line(added, end) if added else end)
             elif cells and cells[table.columns.index("model")] == model:
                 text, own = text + own, ""
             else:
                 text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
         write_text(path, text + own)
-
-
-def _read_lines(path: Path) -> list[tuple[list[str], str]]:
-    """Return the cells of each row, none of an empty one, and the row as it was written."""
-    lines = list(io.StringIO(path.read_bytes().decode(), newline=""))
-    reader, start, found = csv.reader(lines), 0, []
-    for line in reader:
-        cells = [cell.strip() for cell in line]
-        found.append((cells if any(cells) else [], "".join(lines[start : reader.line_num])))
-        start = reader.line_num
-    return found
 
 
 def _line(cells: list[str], end: str) -> str:

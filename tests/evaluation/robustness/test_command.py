@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.figure import make_panels
 from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness, write_notes
-from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
+from imagenet_captions.evaluation.robustness.output import format_robustness, make_panels, write_robustness
 from imagenet_captions.evaluation.robustness.tables import parse_results, read_published, read_results
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, invoke, run_cli
@@ -118,7 +117,7 @@ def test_a_baseline_of_ones_own_models(
     assert row["baseline"] == "own.csv"
     assert float(row["imagenet-v2_effective_robustness"]) == pytest.approx(40 - (24 + 1.9 * 5), abs=0.2)
     assert row["objectnet_effective_robustness"] == ""
-    assert "own.csv has 0 models with imagenet and objectnet" in caplog.text
+    assert "own.csv has too few models for objectnet from imagenet (0 of 5); add" in caplog.text
     assert "baseline own.csv: in logit space over the models of own.csv" in told
 
 

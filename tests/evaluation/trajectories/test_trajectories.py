@@ -132,12 +132,10 @@ def test_an_ablation_is_all_of_its_runs_and_a_copy_is_one(
     assert runs["labels-s0"].classifier == ClassifierSettings("head")
     assert "once keeps 1 checkpoint" in caplog.text
     assert "simclr has the objective 'simclr' and no classifier" in caplog.text
-    copied = shutil.copytree(made / "runs" / "clip-s0" / "checkpoints", tmp_path / "copy" / "checkpoints")
+    shutil.copytree(made / "runs" / "clip-s0" / "checkpoints", tmp_path / "copy" / "checkpoints")
     shutil.copy(made / "runs" / "clip-s0" / "settings.json", tmp_path / "copy")
-    shutil.copy(copied / "epoch-0002.ckpt", copied / "epoch-0002-mine.ckpt")
     (run,) = find_runs([tmp_path / "copy"], None)
     assert [path.name for path in run.checkpoints] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
-    assert "epoch-0002-mine.ckpt, since" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_an_ablation_is_all_of_its_runs_and_a_copy_is_one(
     [
         (["runs/once"], "keeps 1 checkpoint; train it with `keep_every`"),
         (["runs/simclr"], "no classifier; measure its checkpoints with `evaluate`"),
-        (["runs"], "neither a run with checkpoints nor an ablation"),
+        (["runs"], "neither a run nor an ablation with checkpoints"),
         (["runs/absent"], "does not exist"),
         (["runs/clip-s0", "."], "two of the `runs` are called 'clip-s0'"),
     ],
