@@ -9,7 +9,7 @@ from hypothesis import settings
 _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
     *(f"imagenet_captions/{name}" for name in ("images/pixels.py", "models", "training", "ablations")),
-    *(f"imagenet_captions/evaluation/{name}" for name in ("evaluate.py", "extract.py", "linear_probe.py")),
+    *(f"imagenet_captions/evaluation/{name}" for name in ("evaluate.py", "extract.py")),
     "imagenet_captions/evaluation/trajectories.py",
     *(f"tests/{name}" for name in ("images/test_pixels.py", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("classifiers", "scoring", "trajectories", "testsets/test_without.py")),

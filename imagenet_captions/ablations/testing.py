@@ -74,7 +74,7 @@ def test_run(
     with cpu_threads(model.spec.size, reading.threads):
         classifier = build_classifier(settings, model.to(device).eval(), features_of, str(device))
         measured = [measure_test_set(model, classifier, test_set, reading) for test_set in tests]
-    metrics = metrics_of(run.model_of or run.name, run.classifier, classifier.describe(), measured)
+    metrics = metrics_of(run.model_of or run.name, run.classifier, classifier.about, measured)
     write_result(metrics_file, answers_path(metrics_file), metrics, [each.answers for each in measured])
 
 

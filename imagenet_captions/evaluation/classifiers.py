@@ -1,4 +1,7 @@
-"""Classifiers on top of one image encoder: by texts, by examples, or by the model's own head."""
+"""Classifiers on top of one image encoder: by texts, by examples, or by the model's own head.
+
+This module is imported without PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from imagenet_captions.models.model import Model
 
 log = logging.getLogger(__name__)
@@ -45,9 +50,7 @@ class Classifier(ABC):
     """Gives scores for images, which it gets as the `view` of the model that it names."""
 
     view: str  # FEATURES, JOINT or HEAD
-
-    def __init__(self, about: dict[str, Any]) -> None:
-        self._about = about
+    about: dict[str, Any]  # how it was made, for metrics.json
 
     @abstractmethod
     def prepare(self, classes: Sequence[Class]) -> None:
@@ -61,10 +64,6 @@ class Classifier(ABC):
         """Return classes under the names that the classifier reads, without a name where it reads none."""
         return tuple(each._replace(name="") for each in classes)
 
-    def describe(self) -> dict[str, Any]:
-        """Return how the classifier was made, for metrics.json."""
-        return self._about
-
 
 class Trained(Classifier):
     """A classifier made from labeled images; it never chooses a class that it had no images of."""
@@ -72,8 +71,7 @@ class Trained(Classifier):
     view = FEATURES
 
     def __init__(self, score: Callable[[Features], Scores], classes: Sequence[Class], about: dict[str, Any]) -> None:
-        super().__init__(about)
-        self._score, self._classes = score, classes
+        self._score, self._classes, self.about = score, classes, about
 
     def prepare(self, classes: Sequence[Class]) -> None:
         if (find_columns(self._classes, classes) < 0).all():
@@ -128,9 +126,8 @@ class ZeroShot(Classifier):
                 "give `classifier` linear-probe, k-shot, prototypes or head"
             )
         self._model, self._names, self._templates = model, names, read_prompts(prompts)
-        digest = sha256_of(self._templates)
-        made = {"prompts": prompts, "sentences": len(self._templates), "sentences_sha256": digest, "names": names}
-        super().__init__(made)
+        sentences = {"sentences": len(self._templates), "sentences_sha256": sha256_of(self._templates)}
+        self.about = {"prompts": prompts, **sentences, "names": names}
         self._embedded: dict[str, Features] = {}  # name → its direction
 
     def prepare(self, classes: Sequence[Class]) -> None:
@@ -182,18 +179,15 @@ def build_classifier(settings: ClassifierSettings, model: Model, extract: Extrac
     if settings.kind == "prototypes":
         directions = fit_prototypes(features, labels, len(classes))
         return Trained(lambda seen: cosines(seen, directions), classes, about)
-
-    from imagenet_captions.evaluation.linear_probe import fit_probe
-
     ids = [examples.image_id(int(row)) for row in rows]
-    probe = fit_probe(features, labels, ids, len(classes), seed=settings.seed, device=device)
-    return Trained(probe.scores, classes, {**about, "regularisation": probe.about})
+    score, fitted = fit_probe(features, labels, ids, len(classes), seed=settings.seed, device=device)
+    return Trained(score, classes, {**about, "regularisation": fitted})
 
 
 def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
     """Return the index of each wanted class among a classifier's own, by key or else by name; -1 if it is missing.
 
-    Keys that are numbers mean something in their own set only, so that those go by name.
+    Keys that are numbers go by name, since they mean something in their own set only.
 
     >>> find_columns([Class("0", "frog"), Class("n01440764", "tench")], [Class("n01440764", ""), Class("7", "Frog")])
     array([1, 0])
@@ -353,3 +347,136 @@ def _first_of_each(ids: Sequence[str], labels: Labels, quota: dict[int, int], se
             left[label] -= 1
             chosen.append(index)
     return np.array(sorted(chosen), np.int64)
+
+
+# Multinomial logistic regression on features of mean 0 and deviation 1. What is minimized is the mean cross-entropy and
+# `strength / 2` times the squared weights, the intercepts left free; scikit-learn calls 1 / (strength · images) C.
+
+STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
+_HALF_A_STEP = 10**0.5
+_BLOCK = 16_384  # images at once, so that the memory is that of the features
+_PATIENCE = 2
+_HELD_OUT = 0.2
+_ITERATIONS = 500
+
+
+def fit_probe(
+    features: Features,
+    labels: Labels,
+    ids: Sequence[str],
+    count: int,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[Callable[[Features], Scores], dict[str, Any]]:
+    """Fit a probe of `count` classes, and return its scores of features and how it was fitted.
+
+    `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to
+    either side of the best; a fifth of every class, which `ids` decide, is held out and decides, and the strongest wins
+    a tie. Where no class has images enough to hold one out, the strength is 1 / images, scikit-learn's default.
+    Whatever the choice, the result uses all images. Classes without images are never chosen.
+    """
+    import torch
+
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)
+    deviation[deviation < 1e-8] = 1  # a feature that never changes stays at 0
+    x = torch.from_numpy((features - mean) / deviation).to(device)
+    present, dense = np.unique(labels, return_inverse=True)
+    y = torch.from_numpy(dense.reshape(-1).astype(np.int64)).to(device)
+    held = hold_out(ids, labels, _HELD_OUT, seed)
+    start = torch.zeros(len(present), x.shape[1] + 1, device=x.device)
+    strength, tried = 1 / len(labels), dict[float, float]()
+    if held.any():
+        tried = _try_strengths(x, y, torch.from_numpy(held).to(device), start, strengths)
+        strength = _best(tried)
+    fitted = fit_logistic(x, y, start, strength).cpu().numpy()
+    weight = np.zeros((count, features.shape[1]), np.float32)
+    bias = np.full(count, -np.inf, np.float32)
+    weight[present], bias[present] = fitted[:, :-1], fitted[:, -1]
+
+    def score(seen: Features) -> Scores:
+        return np.asarray((seen - mean) / deviation @ weight.T + bias, np.float32)
+
+    about = {
+        "strength": strength,
+        "held_out_images": int(held.sum()),
+        "held_out_top1": {f"{strength:.3g}": top1 for strength, top1 in sorted(tried.items())},
+    }
+    return score, about
+
+
+def _try_strengths(x: Tensor, y: Tensor, held: Tensor, start: Tensor, strengths: Sequence[float]) -> dict[float, float]:
+    fit_x, fit_y, held_x, held_y = x[~held], y[~held], x[held], y[held]
+    tried: dict[float, float] = {}
+    weights: dict[float, Tensor] = {}
+
+    def try_strength(strength: float, start: Tensor) -> None:
+        weights[strength] = fit_logistic(fit_x, fit_y, start, strength)
+        tried[strength] = float((_logits(held_x, weights[strength]).argmax(dim=1) == held_y).float().mean())
+        log.info("linear probe: strength %.3g, held-out top-1 %.2f %%", strength, 100 * tried[strength])
+
+    since_best = 0
+    for strength in strengths:
+        try_strength(strength, start)
+        start = weights[strength]
+        since_best = 0 if tried[strength] == max(tried.values()) else since_best + 1
+        if since_best == _PATIENCE:  # ever weaker ones take ever more steps
+            break
+    middle = _best(tried)
+    for strength in (middle * _HALF_A_STEP, middle / _HALF_A_STEP):
+        try_strength(strength, weights[middle])
+    return tried
+
+
+def _best(tried: dict[float, float]) -> float:
+    return max(tried, key=lambda strength: (tried[strength], strength))
+
+
+def fit_logistic(x: Tensor, y: Tensor, start: Tensor, strength: float) -> Tensor:
+    """Return the optimal weights `[classes, features + 1]` for this strength; the last column is the intercepts.
+
+    The search begins at the weights `start`.
+    """
+    import torch
+
+    weights = start.clone()
+    optimizer = torch.optim.LBFGS(
+        [weights],
+        max_iter=_ITERATIONS,
+        history_size=20,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-10,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> float:
+        loss, gradient = _loss_and_gradient(x, y, weights, strength)
+        weights.grad = gradient
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weights
+
+
+def _loss_and_gradient(x: Tensor, y: Tensor, weights: Tensor, strength: float) -> tuple[float, Tensor]:
+    import torch
+
+    gradient = torch.zeros_like(weights)
+    total = 0.0
+    for start in range(0, len(x), _BLOCK):
+        some, own = x[start : start + _BLOCK], y[start : start + _BLOCK, None]
+        log_shares = _logits(some, weights).log_softmax(dim=1)
+        total -= float(log_shares.gather(1, own).sum(dtype=torch.float64))
+        errors = log_shares.exp_().scatter_add_(1, own, torch.full_like(own, -1.0, dtype=log_shares.dtype))
+        gradient[:, :-1] += errors.T @ some
+        gradient[:, -1] += errors.sum(dim=0)
+    gradient /= len(x)
+    gradient[:, :-1] += strength * weights[:, :-1]
+    penalty = strength / 2 * float(weights[:, :-1].square().sum(dtype=torch.float64))
+    return total / len(x) + penalty, gradient
+
+
+def _logits(x: Tensor, weights: Tensor) -> Tensor:
+    return weights[:, -1].addmm(x, weights[:, :-1].T)

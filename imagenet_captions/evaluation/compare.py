@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from imagenet_captions.errors import InputError, aligned, shortened
+from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.drawing import (
     COLORS,
     LINE,
@@ -32,12 +33,12 @@ from imagenet_captions.evaluation.intervals import (
 )
 from imagenet_captions.evaluation.results import Evaluated, answers_path, differing, image_keys, read_evaluated
 from imagenet_captions.imagenet import classes
+from imagenet_captions.images.examples import class_of
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import local_place
 
 
-@dataclass(frozen=True)
-class ClassChange:
+class ClassChange(NamedTuple):
     """One class: its images, and how many of them each of two models gets right."""
 
     key: str
@@ -159,31 +160,32 @@ def _pairwise(arm: Sequence[Evaluated], other: Sequence[Evaluated], across_proto
             f"{second.name} was measured by another protocol than {first.name} ({shortened(said, 200)}); evaluate both "
             "alike, or compare with `across_protocols=True`"
         )
-    for name in common:
-        yield _compare(arm, other, name, differences[name])
+    names = [each[0].name if len(each) == 1 else f"{each[0].name} and {len(each) - 1} more" for each in (arm, other)]
+    for test_set in common:
+        joined = _rows(first, test_set)
+        for number, run in enumerate(runs):
+            rows = _rows(run, test_set)[["key", "nth", "correct"]]
+            joined = joined.merge(rows, on=["key", "nth"], suffixes=("", f"_{number}"))
+        if joined.empty:
+            raise InputError(f"{names[0]} and {names[1]} have no image of {test_set} in common; evaluate again")
+        right = joined[[f"correct_{number}" for number in range(len(runs))]].to_numpy(np.int64).T
+        yield _compare(names, test_set, joined["label"], right, differences[test_set])
 
 
 def _compare(
-    arm: Sequence[Evaluated], other: Sequence[Evaluated], test_set: str, protocol: tuple[str, ...]
+    names: Sequence[str], test_set: str, labels: pd.Series, right: Labels, protocol: tuple[str, ...]
 ) -> Comparison:
-    joined = _rows(arm[0], test_set)
-    for number, run in enumerate([*arm, *other]):
-        rows = _rows(run, test_set)[["key", "nth", "correct"]]
-        joined = joined.merge(rows, on=["key", "nth"], suffixes=("", f"_{number}"))
-    names = [_name(each) for each in (arm, other)]
-    if joined.empty:
-        raise InputError(f"{names[0]} and {names[1]} have no image of {test_set} in common; evaluate again")
-    right = joined[[f"correct_{number}" for number in range(2 * len(arm))]].to_numpy(np.int64).T
-    first, second = right[: len(arm)], right[len(arm) :]
-    gaps = second - first
-    by_class = joined.assign(first=first.sum(axis=0), second=second.sum(axis=0)).groupby("label", sort=True)
-    moved = by_class[["first", "second"]].agg(["size", "sum"])
+    """Compare two arms by which of their runs are right on each image, [runs of both, images]."""
+    runs = len(right) // 2
+    first, second = right[:runs], right[runs:]
+    gaps = (second - first).astype(np.float64)
+    counts = {"images": runs, "first": first.sum(axis=0), "second": second.sum(axis=0)}
+    by_class = pd.DataFrame(counts).groupby(labels).sum()
     changes = [
-        ClassChange(str(key), len(arm) * int(row[0]), int(row[1]), int(row[3]))
-        for key, row in zip(moved.index, moved.to_numpy(), strict=True)
+        ClassChange(str(key), *each) for key, each in zip(by_class.index, by_class.to_numpy().tolist(), strict=True)
     ]
     estimate = None
-    if len(arm) > 1:
+    if runs > 1:
         estimate = over_seeds_and_images((100 * gaps.mean(axis=1)).tolist(), *image_variances(100.0 * gaps))
     return Comparison(
         names[0],
@@ -196,10 +198,6 @@ def _compare(
         protocol,
         estimate,
     )
-
-
-def _name(arm: Sequence[Evaluated]) -> str:
-    return arm[0].name if len(arm) == 1 else f"{arm[0].name} and {len(arm) - 1} more"
 
 
 def _rows(model: Evaluated, test_set: str) -> pd.DataFrame:
@@ -248,17 +246,13 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
             writer.writerow({**start, **row})
             for moved in each.classes:
                 one, other = (100 * count / moved.images for count in (moved.first, moved.second))
-                named = {"class": moved.key, "class_name": _class_name(moved.key), "images": moved.images}
+                known = classes.find(moved.key)
+                named = {"class": moved.key, "class_name": known.name if known else "", "images": moved.images}
                 writer.writerow({**start, **named, **_accuracies(one, other)})
 
 
 def _accuracies(first: float, second: float) -> dict[str, str]:
     return {"first_top1": f"{first:.4f}", "model_top1": f"{second:.4f}", "difference": f"{second - first:.4f}"}
-
-
-def _class_name(key: str) -> str:
-    known = classes.find(key)
-    return known.name if known else ""
 
 
 def format_comparisons(found: Sequence[Comparison]) -> str:
@@ -284,7 +278,7 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
         ]
         rows.append([*cells, *([", ".join(each.protocol)] if apart else [])])
         texts = [
-            f"{one.second - one.first:+d} of {one.images:,} {shortened(_class_name(one.key) or one.key, 30)}"
+            f"{one.second - one.first:+d} of {one.images:,} {shortened(class_of(one.key).name, 30)}"
             for one in each.classes[:_CLASSES_SHOWN]
             if one.first != one.second
         ]

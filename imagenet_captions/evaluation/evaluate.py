@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagenet_captions.errors import aligned
-from imagenet_captions.evaluation.accuracy import Labels, Scores, count_accuracy, group_maximum, rank_of_label
+from imagenet_captions.evaluation.accuracy import Labels, group_maximum, measure_accuracy, rank_of_label
 from imagenet_captions.evaluation.classifiers import FEATURES, Classifier, build_classifier
-from imagenet_captions.evaluation.extract import Extracted, extract
+from imagenet_captions.evaluation.extract import extract
 from imagenet_captions.evaluation.known_sets import KNOWN, answers_of
 from imagenet_captions.evaluation.results import (
     answer_rows,
@@ -51,16 +51,22 @@ class Measured:
 def measure_test_set(model: Model, classifier: Classifier, test_set: TestSet, reading: Reading) -> Measured:
     """Measure a model on a test set; ImageNet also gets entries on the classes of R, A and ObjectNet."""
     found = extract(model, test_set.images, classifier.view, reading, border=test_set.border, what=test_set.name)
-    whole = _measure(test_set.name, classifier, test_set, found.values, found.indices)
-    entry = {
-        **whole.entries[test_set.name],
+    parts = {test_set.name: test_set}
+    if test_set.name == IMAGENET:
+        parts |= {each.same_classes: _on_classes_of(test_set, each.column) for each in SHIFTS if each.same_classes}
+    entries: dict[str, Any] = {}
+    answers = []
+    for name, part in parts.items():
+        rows = np.flatnonzero(part.labels[found.indices] >= 0)
+        if name == test_set.name or len(np.setdiff1d(found.indices[rows], test_set.listed)):
+            entries[name], own = _measure(name, classifier, part, found.values[rows], found.indices[rows])
+            answers.append(own)
+    entries[test_set.name] |= {
         **test_set.completeness(),
         "broken": len(found.broken),
-        "broken_images": {each.image_id: each.reason for each in found.broken[:_BROKEN_LISTED]},
+        "broken_images": dict(found.broken[:_BROKEN_LISTED]),
     }
-    parts = _measure_parts(classifier, test_set, found) if test_set.name == IMAGENET else []
-    entries = {test_set.name: entry} | {name: each for part in parts for name, each in part.entries.items()}
-    return Measured(entries, pa.concat_tables([whole.answers, *(part.answers for part in parts)]))
+    return Measured(entries, pa.concat_tables(answers))
 
 
 def metrics_of(model: str, kind: str, about: Mapping[str, Any], measured: Sequence[Measured]) -> dict[str, Any]:
@@ -82,64 +88,43 @@ def write_result(
     write_json(metrics_file, metrics)
 
 
-def _measure_parts(classifier: Classifier, imagenet: TestSet, found: Extracted) -> list[Measured]:
-    measured = []
-    for shift in SHIFTS:
-        part = _on_classes_of(imagenet, shift.column) if shift.same_classes else None
-        if part is not None and shift.same_classes is not None:
-            rows = np.flatnonzero(part.labels[found.indices] >= 0)
-            if len(np.setdiff1d(found.indices[rows], imagenet.listed)):
-                measured.append(_measure(shift.same_classes, classifier, part, found.values[rows], found.indices[rows]))
-    return measured
-
-
 def _measure(
     name: str, classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.float32], rows: Labels
-) -> Measured:
-    """Measure the decoded images, which have these rows in the test set, as the entry `name`."""
-    scores, labels = _scores(classifier, test_set, values), test_set.labels[rows]
+) -> tuple[dict[str, Any], pa.Table]:
+    """Measure the decoded images, which have these rows in the test set; return an entry, and answers on all images.
+
+    The answers are those on images with a label that no list leaves out.
+    """
+    scores, labels = classifier.scores(values, test_set.classes), test_set.labels[rows]
+    if len(test_set.answers) < len(test_set.classes):
+        scores = group_maximum(scores, test_set.groups, len(test_set.answers))
     ranks = rank_of_label(scores, labels)
     counted = ~np.isin(rows, test_set.listed)
-    entry = count_accuracy(ranks[counted], labels[counted], test_set.answers).as_json()
+    entry = measure_accuracy(ranks[counted], labels[counted], test_set.answers)
     if not counted.all():
-        whole = count_accuracy(ranks, labels, test_set.answers).as_json()
+        whole = measure_accuracy(ranks, labels, test_set.answers)
         entry["all_images"] = {key: value for key, value in whole.items() if key not in ("classes", "per_class")}
-    answers = _answers(name, test_set, rows, scores.argmax(axis=1), ranks == 0)
-    decoded = answers.filter(answers["prediction"].is_valid())
-    keys = (decoded[column].to_pylist() for column in ("image_id", "label"))
-    return Measured({name: {**entry, "protocol": set_protocol(classifier.named(test_set.classes), *keys)}}, answers)
-
-
-def _answers(name: str, test_set: TestSet, rows: Labels, best: Labels, right: npt.NDArray[np.bool_]) -> pa.Table:
-    """Return the answers on all images with a label that no list leaves out; `rows` are those that were decoded."""
     predictions, correct = np.full(len(test_set.labels), -1, np.int64), np.zeros(len(test_set.labels), np.bool_)
-    predictions[rows], correct[rows] = best, right
+    predictions[rows], correct[rows] = scores.argmax(axis=1), ranks == 0
     kept = np.setdiff1d(np.flatnonzero(test_set.labels >= 0), test_set.listed)
     ids = [test_set.images.image_id(row) for row in kept.tolist()]
-    return answer_rows(name, ids, test_set.answers, test_set.labels[kept], predictions[kept], correct[kept])
+    answers = answer_rows(name, ids, test_set.answers, test_set.labels[kept], predictions[kept], correct[kept])
+    decoded = answers.filter(answers["prediction"].is_valid())
+    keys = (decoded[column].to_pylist() for column in ("image_id", "label"))
+    return {**entry, "protocol": set_protocol(classifier.named(test_set.classes), *keys)}, answers
 
 
-def _scores(classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.float32]) -> Scores:
-    scores = classifier.scores(values, test_set.classes)
-    if len(test_set.answers) < len(test_set.classes):
-        return group_maximum(scores, test_set.groups, len(test_set.answers))
-    return scores
-
-
-def _on_classes_of(imagenet: TestSet, column: str) -> TestSet | None:
-    """Return ImageNet with the answers of another test set, and the label -1 for other images; None if all are."""
+def _on_classes_of(imagenet: TestSet, column: str) -> TestSet:
+    """Return ImageNet with the answers of another test set, and the label -1 for other images."""
     answers = answers_of(KNOWN[column])
     order = {answer: index for index, answer in enumerate(answers)}
     group_of = {wnid: order[answer] for answer, wnids in answers.items() for wnid in wnids}
     groups = np.array([group_of.get(key, -1) for key in imagenet.answers], np.int64)
-    labels = groups[imagenet.labels]
-    if (labels < 0).all():
-        return None
     columns = np.flatnonzero(groups >= 0)
     return TestSet(
         name=column,
         images=imagenet.images,
-        labels=labels,
+        labels=groups[imagenet.labels],
         classes=tuple(imagenet.classes[at] for at in columns),
         answers=tuple(answers),
         groups=groups[columns],
@@ -205,7 +190,7 @@ def measure_model(
         for test_set in opened:
             classifier.prepare(test_set.classes)
         measured = [measure_test_set(model, classifier, test_set, reading) for test_set in opened]
-    about = classifier.describe() | ({} if settings.without is None else {"without": str(settings.without)})
+    about = classifier.about | ({} if settings.without is None else {"without": str(settings.without)})
     metrics = metrics_of(settings.model, settings.classifier.kind, about, measured)
     return metrics, [each.answers for each in measured]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from imagenet_captions.engines.local import count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers import FEATURES, HEAD, JOINT
@@ -26,26 +27,12 @@ log = logging.getLogger(__name__)
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Broken:
-    """An image that could not be decoded, and the reason."""
-
-    image_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """Numbers `[images, width]` of the images that could be decoded; `indices` names those images."""
+class Extracted(NamedTuple):
+    """Numbers `[images, width]` of the images at `indices`; `broken` has the id of each other one, and a reason."""
 
     values: npt.NDArray[np.float32]
     indices: Labels
-    broken: tuple[Broken, ...]
-
-
-def view_of(model: Model, view: str) -> Callable[[Tensor], Tensor]:
-    """Return the model's method for a view of images: features, the joint space, or the head's logits."""
-    return {FEATURES: model.image_features, JOINT: model.embed_images, HEAD: model.class_logits}[view]
+    broken: list[tuple[str, str]]
 
 
 @torch.inference_mode()
@@ -55,24 +42,24 @@ def extract(
     """Return one row for each image that can be decoded, in order; the model stays on the device in evaluation mode."""
     device = reading.torch_device()
     model.to(device).eval()
-    see = view_of(model, view)
+    see = {FEATURES: model.image_features, JOINT: model.embed_images, HEAD: model.class_logits}[view]
     values, indices, broken = [], [], []
     with progress(what, len(images), "images") as bar:
         for pixels, good, bad in decoded_batches(images, EvalTransform(model.spec, border), reading):
             if len(good):
                 values.append(see(normalise(pixels.to(device), model.spec)).float().cpu().numpy())
             indices += good
-            broken += [Broken(images.image_id(index), reason) for index, reason in bad]
+            broken += [(images.image_id(index), reason) for index, reason in bad]
             bar.update(len(good) + len(bad))
     if not values:
         raise InputError(f"none of the {len(images):,} images of {what} can be decoded; {_first(broken)}")
     if broken:
         log.warning("%s: %d images cannot be decoded and do not count; %s", what, len(broken), _first(broken))
-    return Extracted(np.concatenate(values), np.array(indices, np.int64), tuple(broken))
+    return Extracted(np.concatenate(values), np.array(indices, np.int64), broken)
 
 
-def _first(broken: list[Broken]) -> str:
-    shown = "; ".join(f"{each.image_id[-80:]}: {shortened(each.reason)}" for each in broken[:_SHOWN])
+def _first(broken: list[tuple[str, str]]) -> str:
+    shown = "; ".join(f"{image_id[-80:]}: {shortened(reason)}" for image_id, reason in broken[:_SHOWN])
     return shown if len(broken) <= _SHOWN else f"{shown}; …"
 
 
@@ -105,13 +92,14 @@ def decoded_batches(
 
     `rows` are the rows of each batch; without them, batches take all images in order.
     """
+    readers = count_readers(reading.workers)
     starts = range(0, len(images), reading.batch_size)
     loader = DataLoader(
         _Decoded(images, transform),
         batch_sampler=rows or [list(range(at, min(at + reading.batch_size, len(images)))) for at in starts],
-        num_workers=reading.readers,
+        num_workers=readers,
         collate_fn=_collate,
-        multiprocessing_context=worker_context(reading.readers),
+        multiprocessing_context=worker_context(readers),
     )
     for batch in read_batches(loader):
         if isinstance(batch, InputError):

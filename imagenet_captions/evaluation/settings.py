@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.engines.local import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, nested, option, refuse
@@ -29,7 +29,7 @@ LABELS = "Labels of flat ImageNet validation images: the devkit, LOC_val_solutio
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """The classifier: `prompts` and `names` for zero-shot, `train` for those made from images, `k` for k-shot."""
+    """How images are classified."""
 
     kind: str = option(
         "By class names, by labeled images (--train), or the model's own head.",
@@ -56,11 +56,7 @@ class ClassifierSettings:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read: the batch size, the number of worker processes (1 reads in this one), and the device.
-
-    The device defaults to the first GPU, or to the CPU if there is none. `threads` are those that compute on a CPU;
-    without it, models of small images get one.
-    """
+    """How images are read: the batch size, the number of worker processes (1 reads in this one), and the device."""
 
     batch_size: int = option("Images at once.", 256, least=1)
     workers: int | None = option(WORKERS, least=1)
@@ -69,11 +65,6 @@ class Reading:
 
     def __post_init__(self) -> None:
         check(self)
-
-    @property
-    def readers(self) -> int:
-        """The number of other processes that read images."""
-        return count_readers(self.workers)
 
     def torch_device(self) -> torch.device:
         """Return the device; raises InputError if this machine does not have it."""
@@ -105,11 +96,7 @@ def parse_test_sets(texts: Sequence[str]) -> tuple[tuple[str, Path], ...]:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The model (anything that `load_model` reads), the test sets by name, and the classifier.
-
-    `labels` says where the labels of flat ImageNet validation images are, if not beside them. `without` is a list of
-    test images to leave out.
-    """
+    """The model (anything that `load_model` reads), the test sets by name, and the classifier."""
 
     model: str = argument(
         "A run or model folder of ours, a .ckpt, open_clip:NAME[@weights], timm:NAME[@weights], or transformers:FOLDER."
@@ -141,9 +128,7 @@ class EvaluateSettings:
         check(self)
         check_test_sets(self.test_sets)
         if self.labels is not None and IMAGENET not in dict(self.test_sets):
-            raise InputError(
-                "`labels` are those of ImageNet's validation images; give `test_sets` imagenet=PATH with them"
-            )
+            raise InputError("`labels` are those of ImageNet's validation images; give `test_sets` imagenet=PATH too")
 
 
 def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
@@ -279,10 +264,7 @@ class RobustnessSettings:
 
 @dataclass(frozen=True)
 class TrajectorySettings:
-    """Runs or ablations, test sets by name with the in-distribution one first, and the folder to write.
-
-    `prompts` and `labels` are as in EvaluateSettings; without `prompts` an ablation's runs keep those of their test.
-    """
+    """Runs or ablations, test sets by name with the in-distribution one first, and the folder to write."""
 
     runs: tuple[Path, ...] = argument("Runs that `train --keep-every` made, or an ablation's folder.", metavar="RUN...")
     test_sets: tuple[tuple[str, Path], ...] = option(

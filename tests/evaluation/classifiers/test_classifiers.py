@@ -19,12 +19,13 @@ from imagenet_captions.evaluation.classifiers import (
     cosines,
     embed_names,
     find_columns,
+    fit_logistic,
+    fit_probe,
     fit_prototypes,
     hold_out,
     read_names,
     read_prompts,
 )
-from imagenet_captions.evaluation.linear_probe import fit_logistic, fit_probe
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class
@@ -66,7 +67,7 @@ def test_zero_shot_with_other_names_and_sentences(tmp_path: Path) -> None:
         drawing, no = f"a drawing of thing {class_.key}", f"no thing {class_.key}!"
         direction = unit_by_hand(text_by_hand(model, drawing) + text_by_hand(model, no))
         assert found[:, column] == pytest.approx(images @ direction, abs=1e-5)
-    assert classifier.describe()["sentences"] == 2
+    assert classifier.about["sentences"] == 2
 
 
 def test_names_of_classes(tmp_path: Path) -> None:
@@ -140,39 +141,39 @@ def test_the_probe_is_scikit_learns(strength: float) -> None:
 
 def test_the_probes_strength_is_the_best_on_images_held_out() -> None:
     features, labels, ids = blobs(240, width=30)
-    found = fit_probe(features, labels, ids, 4, seed=3, strengths=(10.0, 1.0, 0.1, 0.01))
+    score, about = fit_probe(features, labels, ids, 4, seed=3, strengths=(10.0, 1.0, 0.1, 0.01))
     held = hold_out(ids, labels, 0.2, 3)
-    assert found.about["held_out_images"] == held.sum() == sum(int(0.2 * n) for n in np.bincount(labels))
+    assert about["held_out_images"] == held.sum() == sum(int(0.2 * n) for n in np.bincount(labels))
     x = ((features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float64)
-    best = max(found.about["held_out_top1"].values())
-    for strength, top1 in found.about["held_out_top1"].items():
+    best = max(about["held_out_top1"].values())
+    for strength, top1 in about["held_out_top1"].items():
         theirs = sklearn_probe(x[~held], labels[~held], float(strength))
         assert top1 == pytest.approx(theirs.score(x[held], labels[held]), abs=1.01 / held.sum())
         if top1 == best:
-            assert float(strength) <= found.about["strength"] * 1.01
-    whole = sklearn_probe(x, labels, found.about["strength"])
+            assert float(strength) <= about["strength"] * 1.01
+    whole = sklearn_probe(x, labels, about["strength"])
     test, own, _ = blobs(500, width=30, seed=8)
     theirs = whole.predict((test - features.mean(axis=0)) / features.std(axis=0))
-    assert (found.scores(test).argmax(axis=1) == theirs).mean() > 0.99
+    assert (score(test).argmax(axis=1) == theirs).mean() > 0.99
     assert (theirs == own).mean() > 0.5
 
 
 def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
     features = np.array([[1, 0, 5], [0, 1, 5]], np.float32)
-    found = fit_probe(features, np.array([0, 2]), ["a", "b"], 3)
-    assert found.about == {"strength": 0.5, "held_out_images": 0, "held_out_top1": {}}
-    assert found.scores(features).argmax(axis=1).tolist() == [0, 2]
-    assert np.isneginf(found.scores(features)[:, 1]).all()
+    score, about = fit_probe(features, np.array([0, 2]), ["a", "b"], 3)
+    assert about == {"strength": 0.5, "held_out_images": 0, "held_out_top1": {}}
+    assert score(features).argmax(axis=1).tolist() == [0, 2]
+    assert np.isneginf(score(features)[:, 1]).all()
 
 
 def test_a_probe_does_not_depend_on_the_order_of_its_images() -> None:
     features, labels, ids = blobs(80)
     other = np.random.default_rng(1).permutation(80)
     strengths = (1.0, 0.1)
-    first = fit_probe(features, labels, ids, 4, strengths=strengths)
-    second = fit_probe(features[other], labels[other], [ids[row] for row in other], 4, strengths=strengths)
-    assert first.about == second.about
-    assert first.scores(features) == pytest.approx(second.scores(features), abs=1e-2)
+    score, about = fit_probe(features, labels, ids, 4, strengths=strengths)
+    again, same = fit_probe(features[other], labels[other], [ids[row] for row in other], 4, strengths=strengths)
+    assert about == same
+    assert score(features) == pytest.approx(again(features), abs=1e-2)
 
 
 def test_shots_are_seeded_nested_and_of_every_class() -> None:
