@@ -91,8 +91,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         if settings.release is None:
             files, inputs = _match_and_crawl(work, settings)
         else:
-            files = SourceFiles(release=settings.release)
-            inputs = _digests(release=settings.release)
+            files, inputs = SourceFiles(release=settings.release), _digests(settings, "release")
         source = open_source(files, settings.clean)
         how, workers, engine = settings.clean, settings.workers, settings.engine
         run_stage(
@@ -104,14 +103,13 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
             lambda: clean(source, captions, how, workers, engine, overwrite=True),
         )
         written = {"captions": sha256(captions), "outcomes": sha256(outcomes_path(captions))}
-        packaging = replace(settings.package, engine=engine, workers=workers)
         run_stage(
             work,
             "package",
-            {**written, **_digests(images=settings.package.images)},
+            {**written, **_digests(settings, "images")},
             {"missing": settings.package.missing},
             (out / MANIFEST,),
-            lambda: package(captions, out, packaging),
+            lambda: package(captions, out, replace(settings.package, engine=engine, workers=workers)),
             damaged=_is_damaged(out),
         )
 
@@ -119,15 +117,13 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
 def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, dict[str, str]]:
     """Return the files with what Flickr and YFCC100M have about the listed photos, and the digests of the files."""
     matches, store, yfcc = work / MATCHES, work / PHOTO_STORE, None
-    urls = {f"urls {number}": path for number, path in enumerate(settings.url_lists)}
-    matching = replace(settings.match, engine=settings.engine)
     run_stage(
         work,
         "match",
-        _digests(**urls, ids=settings.match.ids),
+        _digests(settings, "urls", "ids"),
         settings.match.recorded(),
         (matches, outcomes_path(matches)),
-        lambda: match(settings.url_lists, matches, matching, overwrite=True),
+        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     if (metadata := settings.yfcc) is not None:
@@ -136,7 +132,7 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
         run_stage(
             work,
             "yfcc",
-            {**_digests(yfcc=metadata), "matches": inputs["matches"]},
+            {**_digests(settings, "yfcc"), "matches": inputs["matches"]},
             {},
             (yfcc, outcomes_path(yfcc)),
             lambda: extract_photos(metadata, matches, yfcc, overwrite=True),
@@ -144,12 +140,10 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
         inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
     if settings.ask_flickr:
         log.info("crawl ...")
-        known = None if yfcc is None else photo_ids(yfcc, matches)
-        crawl(matches, store, settings.crawl, elsewhere=known)
+        crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
     if not store.exists():
         return SourceFiles(matches=matches, yfcc=yfcc), inputs
-    inputs["store"] = store_revision(store)
-    return SourceFiles(matches=matches, store=store, yfcc=yfcc), inputs
+    return SourceFiles(matches=matches, store=store, yfcc=yfcc), {**inputs, "store": store_revision(store)}
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
@@ -178,15 +172,16 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
 
 def _check_first(out: Place, settings: BuildSettings) -> Path:
     """Return the work folder; raise now for everything that would otherwise fail after a crawl of ten days."""
-    check_dataset_output(out, settings.files())
+    inputs = settings.inputs()
+    check_dataset_output(out, list(inputs.values()))
     name = out.name + ".work"
     work = require_local(
         settings.work or (Path(name) if is_remote(out) else out.with_name(name)),
         "the work folder",
         "what lies between the stages, a crawl's store and a lock need a disk",
     )
-    check_place(work, [path for path in settings.files() if path is not None])
-    if work.exists() and not work.is_dir():
+    check_place(work, inputs.values())
+    if work.is_file():
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
@@ -198,13 +193,10 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
     for path in (*made, *map(outcomes_path, made), *keys):
         if path.is_file() and not has_our_format(path):
             raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
-    images, ids = settings.package.images, settings.match.ids
-    given = {"release": settings.release, "ids": ids, "yfcc": settings.yfcc, "images": images}
-    for role, source in (*given.items(), *(("urls", path) for path in settings.url_lists)):
-        if source is not None and expand_pattern(source) is None:
-            require_there(source, f"`{role}`")
-    if images is not None:
-        ImageSource(images)  # refuses what holds no images
+    for role, path in inputs.items():
+        _require_input(role, path)
+    if settings.package.images is not None:
+        ImageSource(settings.package.images)  # refuses what holds no images
     if settings.urls and not (work / PHOTO_STORE).exists():
         if settings.ask_flickr:
             from imagenet_captions.crawler.client import read_credentials  # loads flickrapi
@@ -216,6 +208,23 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
                 f"{work} has none"
             )
     return work
+
+
+def _require_input(role: str, path: Place) -> None:
+    if expand_pattern(path) is None:
+        require_there(path, f"`{role.split()[0]}`")
+
+
+def _digests(settings: BuildSettings, *roles: str) -> dict[str, str]:
+    """Return the digests of the inputs that are given."""
+    found = {}
+    for role, path in settings.inputs().items():
+        if role.split()[0] in roles:
+            # It reads a list, or lists all of ImageNet.
+            log.info("checking whether `%s` %s changed ...", role.split()[0], path)
+            _require_input(role, path)  # during a crawl of ten days, the images may have gone
+            found[role] = digest(path)
+    return found
 
 
 def run_stage(
@@ -233,11 +242,10 @@ def run_stage(
     kept = work / f"{stage}.done.json"
 
     def record() -> dict[str, Any]:
-        made = {path.name: sha256(path) for path in outputs}
+        made = {path.name: sha256(path) for path in outputs if path.is_file()}
         return {"format": "imagenet-captions stage", "key": key, "outputs": made}
 
-    is_there = all(path.is_file() for path in (kept, *outputs))
-    if is_there and not damaged and read_record(kept) == record():
+    if not damaged and read_record(kept) == record():
         log.info("%s: nothing changed, kept", stage)
         return False
     log.info("%s ...", stage)
@@ -251,21 +259,6 @@ def software(stage: str) -> dict[str, str]:
     names = ("imagenet-captions", "pyarrow", *_LIBRARIES.get(stage, ()))
     installed = {name: list(importlib.metadata.distributions(name=name)) for name in names}
     return {name: found[0].version if found else "" for name, found in installed.items()}
-
-
-def _digests(**inputs: Place | None) -> dict[str, str]:
-    """Return the digests of the inputs that are given, by role; `urls 0` is the first of a role that has many."""
-    found = {}
-    for name, path in inputs.items():
-        if path is not None:
-            role = name.split()[0]
-            # It reads a list, or lists all of ImageNet.
-            log.info("checking whether `%s` %s changed ...", role, path)
-            if expand_pattern(path) is None:
-                # During a crawl of ten days, the images may have gone.
-                require_there(path, f"`{role}`")
-            found[name] = digest(path)
-    return found
 
 
 def _is_damaged(out: Place) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,73 +20,25 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
+from imagenet_captions.outcomes import Outcome, outcomes_path
 from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
 from imagenet_captions.storage.parquet import ParquetFile, read_schema
 from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
+Record = dict[str, Any]
 
-@dataclass(frozen=True)
-class Texts:
-    """The texts of a record."""
-
-    title: str
-    description: str
-    tags: list[str]
+_TEXTS = ("title", "description", "tags")
+_LISTED = ("line", "other_addresses", "photo_id", "answer", "answered_at", "remark", "in_yfcc")
+_SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
+_OF_ANOTHER = "is not of the build that made the dataset"
 
 
-@dataclass(frozen=True)
-class Mention:
-    """A class that the texts name, and the words that name it, in the form in which they are searched."""
-
-    label: int
-    wnid: str
-    class_name: str
-    words: list[str]
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """The image of a row."""
-
-    width: int | None
-    height: int | None
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Photo:
-    """The photo behind an image, and how to attribute it."""
-
-    photo_id: str | None = None
-    photo_page: str | None = None
-    owner: str | None = None
-    owner_name: str | None = None
-    license: str | None = None
-    license_url: str | None = None
-    attribution: str | None = None
-    retrieved_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Listed:
-    """What the work folder of a build has: the line of the URL list, and what became of the photo."""
-
-    line: str | None = None  # id and address
-    other_addresses: str | None = None
-    photo_id: str | None = None
-    answer: str | None = None  # the state of the crawl's answer
-    answered_at: datetime | None = None
-    remark: str | None = None
-    in_yfcc: bool | None = None
-
-
-@dataclass(frozen=True)
+@dataclass
 class Explanation:
-    """The life of one id; a part that is not known is None or empty, and `unknown` says why."""
+    """The life of one id, with the parts of `explain --json`; what is not known is None or empty, and `unknown` says
+    why."""
 
     image_id: str
     wnid: str
@@ -95,26 +47,24 @@ class Explanation:
     detail: str | None
     further_entries: list[str]  # how further entries with this id ended
     label: int | None = None
-    raw: Texts | None = None
+    raw: Record | None = None  # title, description and tags as the source gave them
     changes: list[Change] = field(default_factory=list)
-    cleaned: Texts | None = None
+    cleaned: Record | None = None
     caption: str | None = None
-    mentions: list[Mention] = field(default_factory=list)
+    mentions: list[Record] = field(default_factory=list)  # classes, with the words that name them
     names_class: bool | None = None
     language: str | None = None
     language_score: float | None = None
     source: str | None = None
-    image: ImageFacts | None = None
-    photo: Photo | None = None
-    listed: Listed | None = None
+    image: Record | None = None  # width, height, bytes and SHA-256
+    photo: Record | None = None  # page, owner, license and attribution
+    listed: Record | None = None  # of the work folder: the line of the URL list, and what became of the photo
     unknown: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Record:
         """Return everything for JSON."""
-        found = asdict(self, dict_factory=_with_texts_for_dates)
-        found["outcome"], found["meaning"] = self.outcome.value, self.outcome.meaning
-        found["changes"] = [change._asdict() for change in self.changes]
-        return found
+        changes = [change._asdict() for change in self.changes]
+        return {**vars(self), "outcome": self.outcome.value, "changes": changes, "meaning": self.outcome.meaning}
 
     def __str__(self) -> str:
         """Return the life of the id as text, a line for each thing that is known."""
@@ -122,66 +72,53 @@ class Explanation:
         unknown = [f"not known: {sentence}" for sentence in self.unknown]
         return "\n".join([f"{self.image_id}  {self.class_name}", *known, *unknown])
 
-    def _facts(self) -> Iterator[tuple[str, str | None]]:
+    def _facts(self) -> Iterator[tuple[str, Any]]:
         detail = f" ({shortened(self.detail, 300)})" if self.detail else ""
         yield "outcome", f"{self.outcome.value}: {self.outcome.meaning}{detail}"
         yield from (("", f"another entry: {entry}") for entry in self.further_entries)
-        yield "label", None if self.label is None else str(self.label)
-        if (listed := self.listed) is not None:
-            yield "URL list", None if listed.line is None else shortened(listed.line, 300)
-            if listed.other_addresses:
-                yield "", f"other addresses: {shortened(listed.other_addresses, 300)}"
-            yield "photo", listed.photo_id
-            if listed.answer is not None:
-                when = f", {listed.answered_at:%Y-%m-%d}" if listed.answered_at else ""
-                remark = f" ({shortened(listed.remark)})" if listed.remark else ""
-                yield "answer", f"{listed.answer}{when}{remark}"
-            if listed.in_yfcc is not None:
-                yield "YFCC100M", "has the photo" if listed.in_yfcc else "does not have the photo"
+        yield "label", self.label
+        if listed := self.listed:
+            yield "URL list", shortened(listed["line"], 300)
+            if listed["other_addresses"]:
+                yield "", f"other addresses: {shortened(listed['other_addresses'], 300)}"
+            yield "photo", listed["photo_id"]
+            if listed["answer"]:
+                when = f", {listed['answered_at'][:10]}" if listed["answered_at"] else ""
+                remark = f" ({shortened(listed['remark'])})" if listed["remark"] else ""
+                yield "answer", f"{listed['answer']}{when}{remark}"
+            if listed["in_yfcc"] is not None:
+                yield "YFCC100M", "has the photo" if listed["in_yfcc"] else "does not have the photo"
         yield "source", self.source
-        yield from _of_texts("raw", self.raw)
+        yield from _lines("raw", self.raw)
         for at, change in enumerate(self.changes):
             yield "" if at else "cleaning", f"{change.rule}: {change}"
         if self.changes:
-            yield from _of_texts("clean", self.cleaned)
+            yield from _lines("clean", self.cleaned)
         if self.caption is not None:
             yield "caption", repr(self.caption)
             yield "mentions", None if self.mentions else "no class"
         for at, mention in enumerate(self.mentions):
-            own = ", its own class" if mention.label == self.label else ""
-            words = ", ".join(map(repr, mention.words))
-            named = f"{mention.class_name} ({mention.label}{own})"
-            yield "" if at else "mentions", f"{named}, by {words}"
+            own = ", its own class" if mention["label"] == self.label else ""
+            words = ", ".join(map(repr, mention["words"]))
+            yield "" if at else "mentions", f"{mention['class_name']} ({mention['label']}{own}), by {words}"
         if self.language is not None:
             score = "" if self.language_score is None else f", score {self.language_score:.2f}"
             yield "language", f"{self.language}{score}"
-        if (image := self.image) is not None:
-            size = f"{image.width} x {image.height} pixels, " if image.width else ""
-            yield "image", f"{size}{image.bytes:,} bytes, SHA-256 {image.sha256}"
-        if (photo := self.photo) is not None:
-            yield "photo page", photo.photo_page
-            address = f", {photo.license_url}" if photo.license_url else ""
-            yield "license", None if photo.license is None else f"{photo.license}{address}"
-            yield "attribution", photo.attribution
-            if photo.retrieved_at is not None:
-                yield "retrieved", f"{photo.retrieved_at:%Y-%m-%d}"
+        if image := self.image:
+            size = f"{image['width']} x {image['height']} pixels, " if image["width"] else ""
+            yield "image", f"{size}{image['bytes']:,} bytes, SHA-256 {image['sha256']}"
+        if photo := self.photo:
+            yield "photo page", photo["photo_page"]
+            yield "license", ", ".join(filter(None, [photo["license"], photo["license_url"]])) or None
+            yield "attribution", photo["attribution"]
+            yield "retrieved", photo["retrieved_at"] and photo["retrieved_at"][:10]
 
 
-def _of_texts(kind: str, texts: Texts | None) -> Iterator[tuple[str, str]]:
+def _lines(kind: str, texts: Record | None) -> Iterator[tuple[str, str]]:
     if texts is not None:
-        yield f"{kind} title", repr(texts.title)
-        yield f"{kind} text", repr(texts.description)
-        yield f"{kind} tags", ", ".join(map(repr, texts.tags)) or "none"
-
-
-def _with_texts_for_dates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in pairs}
-
-
-Row = dict[str, Any]
-
-_SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
-_OF_ANOTHER = "is not of the build that made the dataset"
+        yield f"{kind} title", repr(texts["title"])
+        yield f"{kind} text", repr(texts["description"])
+        yield f"{kind} tags", ", ".join(map(repr, texts["tags"])) or "none"
 
 
 def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) -> Explanation:
@@ -195,226 +132,191 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
     Raises InputError for an id that is not among the inputs of the dataset.
     """
     require_kind("image_id", image_id, str, "the id of an image as text, such as n01440764_10026")
-    folder, name = place(dataset), read_image_id(image_id)
+    name = read_image_id(image_id)
     if name is None:
         raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")
-    with Shards(folder).unchanged() as shards:
+    with Shards(place(dataset)).unchanged() as shards:
         manifest = shards.manifest
-        outcomes = _outcomes_of(name, folder)
-        row, raw_row = (_find_row(shards.files(config), **_id(name)) for config in ("data", "raw"))
-    unknown: list[str] = []
-    listed, raw = None, None
-    is_published = "release" in manifest.inputs
-    if is_published:
-        unknown.append("photo and address: the published file, of which the dataset was made, does not name them")
-    elif work is None:
-        unknown.append("the line of the URL list, and Flickr's answer: no work folder was given")
-    if work is not None:
-        listed, raw = _of_work(place(work), name, manifest.inputs, unknown)
-    if raw_row is not None:
-        raw = _texts(raw_row)
-    elif raw is None and is_published and work is not None:
-        unknown.append("raw texts: they are in the published file alone, since the entry was dropped in cleaning")
-    elif raw is None:
-        unknown.append("raw texts: the dataset has those of its rows alone, and the given folders have no others")
+        own, *further = _outcomes_of(name, shards)
+        row, raw = (_find_row(shards.files(config), "image_id", name) for config in ("data", "raw"))
     class_ = classes.find(wnid_of(name))
-    return Explanation(
+    found = Explanation(
         image_id=name,
         wnid=wnid_of(name),
         class_name="" if class_ is None else class_.name,
-        outcome=Outcome(outcomes[0]["outcome"]),
-        detail=outcomes[0]["detail"],
-        further_entries=[f"{each['outcome']}: {each['detail']}" for each in outcomes[1:]],
-        raw=raw,
-        changes=[] if raw is None or manifest.as_published else _changes(raw, row, unknown),
-        listed=listed,
-        **({} if row is None else _of_row(row, manifest.classes, unknown)),
-        unknown=unknown,
+        outcome=Outcome(own["outcome"]),
+        detail=own["detail"],
+        further_entries=[f"{each['outcome']}: {each['detail']}" for each in further],
     )
+    if "release" in manifest.inputs:
+        found.unknown.append("photo and address: the published file, of which the dataset was made, does not name them")
+    elif work is None:
+        found.unknown.append("the line of the URL list, and Flickr's answer: no work folder was given")
+    if work is not None:
+        folder = require_local(place(work), "the work folder", "the crawl's store is a file of this machine")
+        _add_work(found, require_there(folder, "the work folder"), manifest.inputs)
+    if raw is not None:
+        found.raw = _texts(raw)
+    elif found.raw is None:
+        found.unknown.append("raw texts: the dataset has those of its rows alone, and the given folders have no others")
+    if found.raw is not None and not manifest.as_published:
+        found.changes = record_changes(**found.raw)
+    if row is not None:
+        _add_row(found, row, manifest.classes)
+    return found
 
 
-def _outcomes_of(image_id: str, dataset: Place) -> list[Row]:
+def _outcomes_of(image_id: str, shards: Shards) -> list[Record]:
     """Return the outcomes of an id, its own first; raise InputError if it is not among the inputs."""
     wnid = wnid_of(image_id)
-    rows = [*_find_rows(dataset / OUTCOMES_FILE, wnid=wnid)]
+    rows = [*_find_rows(shards.outcomes, "wnid", wnid)]
     found = _about(image_id, rows)
     if found and found[0]["image_id"] is not None:
         return found
     unlisted = [row for row in rows if row["outcome"] == Outcome.UNKNOWN_CLASS.value]
     if outside := sum(row["count"] for row in unlisted if row["image_id"] is None):
         raise InputError(
-            f"{image_id} is not in {dataset}, unless it is among the ids of {wnid} outside the wanted classes "
+            f"{image_id} is not in {shards.dataset}, unless it is among the ids of {wnid} outside the wanted classes "
             f"({outside:,} in all), which are counted and not listed; give another id"
         )
-    raise InputError(f"{image_id} is not among the inputs of {dataset}; check the id")
+    raise InputError(f"{image_id} is not among the inputs of {shards.dataset}; check the id")
 
 
-def _about(image_id: str, rows: list[Row]) -> list[Row]:
+def _about(image_id: str, rows: list[Record]) -> list[Record]:
     """Return the outcomes of an id: its own first, then those of further entries, which have the id in the detail."""
     own = [row for row in rows if row["image_id"] == image_id]
     others = [row for row in rows if row["image_id"] is None]
     return own + [row for row in others if (row["detail"] or "").partition(";")[0] == image_id]
 
 
-def _id(image_id: str) -> dict[str, str]:
-    """Return the values by which the row of an image is found; files are sorted by both."""
-    return {"wnid": wnid_of(image_id), "image_id": image_id}
+def _find_row(files: Sequence[Place], column: str, value: str) -> Record | None:
+    return next((row for file in files for row in _find_rows(file, column, value)), None)
 
 
-def _find_row(files: Sequence[Place], **values: str) -> Row | None:
-    return next((row for file in files for row in _find_rows(file, **values)), None)
-
-
-def _find_rows(file: Place, **values: str) -> Iterator[Row]:
-    """Yield the rows with these values, from the row groups that may have them by their statistics."""
+def _find_rows(file: Place, column: str, value: str) -> Iterator[Record]:
+    """Yield the rows with a value; other columns, such as images, are read only from the row groups that have it."""
     with ParquetFile(file) as opened:
-        metadata = opened.metadata
-        leaves = {metadata.schema.column(at).path: at for at in range(metadata.num_columns)}
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            statistics = {name: group.column(leaves[name]).statistics for name in values}
-            known = {name: each for name, each in statistics.items() if each and each.has_min_max}
-            if any(not each.min <= values[name] <= each.max for name, each in known.items()):
+        leaf = opened.schema.names.index(column)
+        for number in range(opened.num_row_groups):
+            statistics = opened.metadata.row_group(number).column(leaf).statistics
+            if statistics and statistics.has_min_max and not statistics.min <= value <= statistics.max:
                 continue
-            # Other columns, such as the images, are read only from the row group that has the row.
-            keys = opened.read_row_group(number, list(values))
-            rows = zip(*(keys[name].to_pylist() for name in values), strict=True)
-            if places := [at for at, row in enumerate(rows) if row == tuple(values.values())]:
+            values = opened.read_row_group(number, [column])[column].to_pylist()
+            if value in values:
                 table = opened.read_row_group(number)
-                yield from (table.slice(at, 1).to_pylist()[0] for at in places)
+                yield from (table.slice(at, 1).to_pylist()[0] for at, each in enumerate(values) if each == value)
 
 
-def _of_work(
-    given: Place, image_id: str, inputs: Mapping[str, str], unknown: list[str]
-) -> tuple[Listed | None, Texts | None]:
-    """Return the line, photo and answer of an image, and its raw texts, from a work folder.
+def _texts(row: Mapping[str, Any]) -> Record:
+    return {name: row[name] for name in _TEXTS}
 
-    `inputs` are those of the dataset's manifest; what the folder cannot tell is added to `unknown`.
-    """
-    work = require_local(given, "the work folder", "the crawl's store is a file of this machine")
-    require_there(work, "the work folder")
+
+def _add_work(found: Explanation, work: Path, inputs: Mapping[str, str]) -> None:
+    """Add the line, photo and answer of an image, and its raw texts; `inputs` are those of the dataset's manifest."""
     matches, captions = work / MATCHES, work / CAPTIONS
     if not any((work / name).is_file() for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS)):
         raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
-    listed, raw = None, None
     if "release" not in inputs and matches.is_file():
-        listed = _line(matches, image_id, inputs.get("matches"), unknown)
+        _add_line(found, matches, inputs.get("matches"))
     elif "release" not in inputs:
-        unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
-    if listed is not None and listed.photo_id is not None:
-        listed, raw = _answer(work, listed, listed.photo_id, unknown)
+        found.unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
+    if found.listed and found.listed["photo_id"]:
+        _add_answer(found, work, found.listed)
     if captions.is_file():
         made_of = provenance(read_schema(captions)).get("inputs", {})
         if "release" in inputs and made_of.get("release") != inputs["release"]:
-            unknown.append(f"whether these texts were used: {captions} {_OF_ANOTHER}")
-        if (row := _find_row([captions], **_id(image_id))) is not None:
-            raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
-    return listed, raw
+            found.unknown.append(f"whether these texts were used: {captions} {_OF_ANOTHER}")
+        if (row := _find_row([captions], "image_id", found.image_id)) is not None:
+            found.raw = {name: row[f"raw_{name}"] for name in _TEXTS}
 
 
-def _line(matches: Path, image_id: str, digest: str | None, unknown: list[str]) -> Listed | None:
-    """Return the line of the URL list, and the photo if the line names one."""
+def _add_line(found: Explanation, matches: Path, digest: str | None) -> None:
+    """Add the line of the URL list, and the photo if the line names one."""
     open_matches(matches).close()  # refuses another file of this name
     if digest is not None and sha256(matches) != digest:
-        unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
-    if (row := _find_row([matches], **_id(image_id))) is not None:
-        return Listed(f"{image_id} {row['url']}", row["detail"], row["photo_id"])
-    outcomes = outcomes_path(matches)
-    if outcomes.is_file():
-        dropped = _about(image_id, [*_find_rows(outcomes, wnid=wnid_of(image_id))])
-        if dropped and dropped[0]["detail"]:
-            return Listed(f"{image_id} {dropped[0]['detail']}")
-    unknown.append("the line of the URL list: matching found none with this id")
-    return None
+        found.unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
+    row = _find_row([matches], "image_id", found.image_id)
+    address = None if row is None else row["url"]
+    if row is None and (outcomes := outcomes_path(matches)).is_file():
+        dropped = _about(found.image_id, [*_find_rows(outcomes, "wnid", found.wnid)])
+        address = dropped[0]["detail"] if dropped else None
+    if not address:
+        found.unknown.append("the line of the URL list: matching found none with this id")
+        return
+    found.listed = {**dict.fromkeys(_LISTED), "line": f"{found.image_id} {address}"}
+    if row is not None:
+        found.listed |= {"other_addresses": row["detail"], "photo_id": row["photo_id"]}
 
 
-def _answer(work: Path, listed: Listed, photo_id: str, unknown: list[str]) -> tuple[Listed, Texts | None]:
-    """Add Flickr's answer to what is listed, and return the texts of the photo as Flickr or YFCC100M gave them."""
-    texts, store_file = None, work / PHOTO_STORE
+def _add_answer(found: Explanation, work: Path, listed: Record) -> None:
+    """Add Flickr's answer, and the texts of the photo as Flickr or YFCC100M gave them."""
+    photo_id, file = listed["photo_id"], work / PHOTO_STORE
     if (work / YFCC_PHOTOS).is_file():
-        row = _find_row([work / YFCC_PHOTOS], photo_id=photo_id)
-        listed = replace(listed, in_yfcc=row is not None)
-        texts = None if row is None else _texts(row)
-    if not store_file.is_file():
-        unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
-        return listed, texts
-    with StoreReader(store_file) as store:
+        row = _find_row([work / YFCC_PHOTOS], "photo_id", photo_id)
+        listed["in_yfcc"] = row is not None
+        found.raw = None if row is None else _texts(row)
+    if not file.is_file():
+        found.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
+        return
+    with StoreReader(file) as store:
         stored = store.get(photo_id)
     if stored is None:
-        return replace(listed, answer="not asked"), texts
+        listed["answer"] = "not asked"
+        return
+    listed |= {"answer": stored.state.value, "remark": stored.remark or None}
     if stored.photo is not None:
-        record = parse_photo(photo_id, stored.photo)
-        texts = Texts(record.title, record.description, record.tags)
-    listed = replace(listed, answer=stored.state.value, remark=stored.remark or None)
+        found.raw = _texts(vars(parse_photo(photo_id, stored.photo)))
     if stored.retrieved_at is not None:
-        when = datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
-        listed = replace(listed, answered_at=when)
-    return listed, texts
+        listed["answered_at"] = datetime.fromtimestamp(stored.retrieved_at, timezone.utc).isoformat()
 
 
-def _changes(raw: Texts, row: Row | None, unknown: list[str]) -> list[Change]:
-    changes = record_changes(raw.title, raw.description, raw.tags)
-    for name in ("title", "description"):
-        cleaned = getattr(raw, name)
-        for change in changes:
-            if change.field == name and change.after is not None:
-                cleaned = change.after
-        if row is not None and row[name] != cleaned:
-            unknown.append(f"what cleaned the {name}: another version did, and the changes shown are of this one")
-    return changes
-
-
-def _of_row(row: Row, among: ClassSet, unknown: list[str]) -> dict[str, Any]:
-    """Return the parts of an explanation that a row of the dataset has."""
+def _add_row(found: Explanation, row: Record, among: ClassSet) -> None:
+    """Add what a row of the dataset has."""
     from imagenet_captions.images.reading import read_header
 
-    if any(row[name] is None for name in ("title", "description", "tags", "mentions")):
-        raise InputError(f"the row of {row['image_id']} has a null in its texts; package the dataset again")
-    names = ("label", "caption", "names_class", "language", "language_score", "source")
-    if row["language"] is None:
-        unknown.append("the language: it was not detected when the dataset was made")
-    named = [classes.by_index(int(label), among) for label in row["mentions"].split()]
-    texts = [row["title"], row["description"], *row["tags"]]
-    words = mentions.matcher(among=among).words(texts) if named else []
-    image, data = None, (row.get("image") or {}).get("bytes")
-    if data is None:
-        why = "this row has none" if "image" in row else "the dataset has text only"
-        unknown.append(f"the image: {why}")
+    if any(row[name] is None for name in (*_TEXTS, "mentions")):
+        raise InputError(f"the row of {found.image_id} has a null in its texts; package the dataset again")
+    for name in ("label", "caption", "names_class", "language", "language_score", "source"):
+        setattr(found, name, row[name])
+    found.cleaned = _texts(row)
+    for name, raw in (found.raw or {}).items():
+        after = [change.after for change in found.changes if change.field == name and change.after is not None]
+        if name != "tags" and row[name] != [raw, *after][-1]:
+            found.unknown.append(f"what cleaned the {name}: another version did, whose changes may differ from these")
+    if found.language is None:
+        found.unknown.append("the language: it was not detected when the dataset was made")
+    labels = list(map(int, row["mentions"].split()))
+    named = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]]) if labels else []
+    for one in (classes.by_index(label, among) for label in labels):
+        words = [word for label, word in named if label == one.index]
+        found.mentions.append({"label": one.index, "wnid": one.wnid, "class_name": one.name, "words": words})
+    if (data := (row.get("image") or {}).get("bytes")) is None:
+        found.unknown.append(f"the image: {'this row has none' if 'image' in row else 'the dataset has text only'}")
     else:
         width, height = read_header(memoryview(data)).size or (None, None)
-        image = ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
-    return {
-        **{name: row[name] for name in names},
-        "cleaned": _texts(row),
-        "mentions": [
-            Mention(one.index, one.wnid, one.name, [word for label, word in words if label == one.index])
-            for one in named
-        ],
-        "image": image,
-        "photo": _photo(row, unknown),
-    }
+        digest = hashlib.sha256(data).hexdigest()
+        found.image = {"width": width, "height": height, "bytes": len(data), "sha256": digest}
+    _add_photo(found, row)
 
 
-def _texts(row: Row) -> Texts:
-    return Texts(row["title"], row["description"], row["tags"])
-
-
-def _photo(row: Row, unknown: list[str]) -> Photo:
-    """Return the photo with its attribution: title, author, source and license, as Creative Commons asks for."""
-    names = ("photo_id", "photo_page", "owner", "owner_name", "retrieved_at")
-    photo = Photo(**{name: row[name] for name in names})
+def _add_photo(found: Explanation, row: Record) -> None:
+    """Add the photo with its attribution: title, author, source and license, as Creative Commons asks for."""
+    found.photo = {name: row[name] for name in ("photo_id", "photo_page", "owner", "owner_name")}
     license_, owner = find_license(row["license"]), row["owner_name"] or row["owner"]
+    attribution = None
     if license_ is None:
         source = _SOURCES.get(row["source"], row["source"])
-        unknown.append(f"the license: the texts are from {source}, without one")
+        found.unknown.append(f"the license: the texts are from {source}, without one")
+    if license_ is None or owner is None or row["photo_page"] is None:
+        found.unknown.append("how to attribute it: owner, page or license of the photo is not known")
     else:
-        photo = replace(photo, license=license_.name, license_url=license_.url)
-    if license_ is None or owner is None or photo.photo_page is None:
-        unknown.append("how to attribute it: owner, page or license of the photo is not known")
-        return photo
-    # A license without an address keeps all rights.
-    terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
-    asking = "" if license_.url else "; sharing it needs the owner's permission"
-    title = row["title"] or "Untitled"
-    whole = f'"{title}" by {owner}, {photo.photo_page}, {terms}{asking}'
-    return replace(photo, attribution=whole)
+        # A license without an address keeps all rights.
+        terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
+        asking = "" if license_.url else "; sharing it needs the owner's permission"
+        attribution = f'"{row["title"] or "Untitled"}" by {owner}, {row["photo_page"]}, {terms}{asking}'
+    found.photo |= {
+        "license": license_ and license_.name,
+        "license_url": license_ and license_.url,
+        "attribution": attribution,
+        "retrieved_at": row["retrieved_at"] and row["retrieved_at"].isoformat(),
+    }

@@ -67,10 +67,18 @@ class BuildSettings:
         """The places of `urls`."""
         return tuple(map(place, self.urls))
 
-    def files(self) -> list[Place | None]:
-        """Return the files and folders that it reads; None for each that is not given."""
-        texts = [self.release, *self.url_lists, self.yfcc, self.match.ids, self.clean.deny.file]
-        return [*texts, self.package.images, self.crawl.key_file]
+    def inputs(self) -> dict[str, Place]:
+        """Return the files and folders that it reads, by role; `urls 0` is the first URL list."""
+        given = {
+            "release": self.release,
+            **{f"urls {number}": path for number, path in enumerate(self.url_lists)},
+            "ids": self.match.ids,
+            "yfcc": self.yfcc,
+            "images": self.package.images,
+            "deny": self.clean.deny.file,
+            "key_file": self.crawl.key_file,
+        }
+        return {role: path for role, path in given.items() if path is not None}
 
 
 @dataclass(frozen=True)
