@@ -48,8 +48,7 @@ class Engine(Protocol):
 
         Plain pickling of a sliced batch would send the whole buffers that the slice was cut from.
         """
-        for result in self.run(partial(_apply_packed, function), map(_pack, batches), workers):
-            yield _unpack(result)
+        yield from map(_unpack, self.run(partial(_apply_packed, function), map(_pack, batches), workers))
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -231,16 +230,14 @@ log = logging.getLogger(__name__)
 
 
 class Interrupts:
-    """While entered, the first signal sets `wanted`; a second one sets `leaving` and raises KeyboardInterrupt at once.
+    """While entered, the first SIGINT or SIGTERM sets `number`, and a second one raises KeyboardInterrupt at once.
 
-    `work` names the work under way, which is finished after the first signal; `number` is the signal. Only the main
-    thread of a program can take signals; in another thread nothing changes.
+    `work` names the work under way, which is finished after the first signal. Only the main thread of a program can
+    take signals; in another thread nothing changes.
     """
 
     def __init__(self, work: str) -> None:
         self.number: int | None = None
-        # Python swallows an exception that is raised while it deletes an object, so that loops look at this one too.
-        self.leaving = False
         self._work = work
         self._before: dict[int, Any] = {}
 
@@ -251,8 +248,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
+            self._before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -260,13 +256,11 @@ class Interrupts:
 
     def restore(self) -> None:
         """Put back the handlers that were there before; a second call does nothing."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
-            self.leaving = True
             raise KeyboardInterrupt
         self.number = number
         log.info("finishing %s under way; interrupt again to leave at once", self._work)

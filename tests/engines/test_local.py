@@ -86,38 +86,22 @@ def test_no_worker_is_refused() -> None:
         check_workers(0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_recorded_and_the_second_raises(
-    number: signal.Signals, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_first_signal_is_recorded_and_the_second_raises(caplog: pytest.LogCaptureFixture) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with caplog.at_level(logging.INFO), Interrupts("the calls") as interrupts:
-        assert not interrupts.wanted
-        signal.raise_signal(number)
-        assert interrupts.wanted
-        assert interrupts.number == number
-        assert not interrupts.leaving
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert interrupts.leaving
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert caplog.messages == ["finishing the calls under way; interrupt again to leave at once"]
-
-
-def test_handlers_are_put_back_once_and_another_thread_changes_none() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    seen = []
-
-    def enter() -> None:
-        with Interrupts("the calls"):
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=enter)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with caplog.at_level(logging.INFO), Interrupts("the calls") as interrupts:
+            assert not interrupts.wanted
+            signal.raise_signal(number)
+            assert (interrupts.wanted, interrupts.number) == (True, number)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert set(caplog.messages) == {"finishing the calls under way; interrupt again to leave at once"}
+    with Interrupts("the step") as interrupts, Interrupts("the calls") as inner:
+        inner.restore()
+        signal.raise_signal(signal.SIGTERM)
+        assert (interrupts.wanted, inner.wanted) == (True, False)
+    thread = threading.Thread(target=lambda: Interrupts("the calls").__enter__())
     thread.start()
     thread.join()
-    assert seen == [before]
-    with Interrupts("the step") as interrupts:
-        interrupts.restore()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGTERM) == before[1]

@@ -7,97 +7,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imagenet_captions.cleaner.clean import CleanSettings, clean
-from imagenet_captions.engines.local import EngineSettings, open_engine
-from imagenet_captions.engines.ray import RayEngine, run_task
-from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.engines.ray import run_task
 from tests.chain import stages_said
-from tests.cleaner.raw import FakeSource, record
 from tests.command_line import CLI, ENVIRONMENT, HANGS_AFTER, run_cli, run_cli_apart
-from tests.packager.made import contents, train_folder, write_captions
+from tests.packager.made import contents, write_captions
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-
-RAW = [record(f"n01440764_{n}", f"<b>photo</b> {n}", "with a dog " * 200, ["x"]) for n in range(400)]
-SOURCE = FakeSource(RAW, rows_a_batch=10)
-
-
-def slowly(function: Callable[[Any], Any], item: Any) -> Any:
-    time.sleep(0.2)
-    return function(item)
-
-
-class Interrupted(RayEngine):
-    """Calls `fault` when a run has handed out so many items."""
-
-    def __init__(self, address: str, at: int, fault: Callable[[], None]) -> None:
-        super().__init__(address, workers=3)
-        self._at = at
-        self._fault = fault
-
-    def run(self, function, items, workers, threads=False):  # type: ignore[no-untyped-def]
-        return super().run(partial(slowly, function), self._watched(items), workers, threads)
-
-    def _watched(self, items: Iterable[Any]) -> Iterator[Any]:
-        for number, item in enumerate(items):
-            if number == self._at:
-                self._fault()
-            yield item
-
-
-def lose_nodes(folder: Path, captions: Path, images: Path) -> None:
-    """Clean and package on a cluster that loses a node while each runs."""
-    from ray.cluster_utils import Cluster
-
-    small = {"object_store_memory": 128 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **small})
-    try:
-        going = [cluster.add_node(num_cpus=2, **small) for _ in range(2)]
-        with open_engine(EngineSettings("ray", cluster.address)) as (_, workers):
-            assert workers == 5
-
-        def lose() -> None:
-            cluster.remove_node(going.pop(), allow_graceful=False)
-
-        with Interrupted(cluster.address, 12, lose) as engine:
-            clean(SOURCE, folder / "clean.parquet", CleanSettings(language=False), 3, engine)
-        assert len(going) == 1
-        with Interrupted(cluster.address, 2, lose) as engine:
-            package(captions, folder / "dataset", PackageSettings(images, workers=3, engine=engine))
-        assert not going
-    finally:
-        cluster.shutdown()
-
-
-def test_a_node_that_goes_in_the_middle_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
-    captions, images = write_captions(tmp_path / "captions.parquet"), train_folder(tmp_path / "images")
-    clean(SOURCE, tmp_path / "local" / "clean.parquet", CleanSettings(language=False), 1)
-    package(captions, tmp_path / "local" / "dataset", PackageSettings(images, workers=1))
-    # Ray ends a process whose own node is gone, as may happen on a busy machine; that must not be the tests' process.
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "import imagenet_captions.dataset.writing as plan\n"
-        "from tests.engines.test_ray_faults import lose_nodes\n"
-        "plan.SMALL_SHARD = 300\n"
-        "lose_nodes(*map(Path, sys.argv[1:]))\n"
-    )
-    given = map(str, (tmp_path / "ray", captions, images))
-    command = [sys.executable, "-c", program, *given]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=HANGS_AFTER, check=False)
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
 def processes() -> dict[int, tuple[int, str]]:
