@@ -2,9 +2,9 @@
 
     python -m imagenet_captions.demo.flickr_stand_in --photos photos.json --faults 429,500,reset --fault-rate 0.3
 
-It answers flickr.photos.getInfo by GET and POST from a table of answers, prints its endpoint in one line when it is
-ready, and serves until it is stopped. It keeps every request (its time, photo and answer), and writes them to a log of
-JSON lines if one is named. The key `bad` is refused as Flickr refuses a wrong key. The demo and the tests use it.
+It answers flickr.photos.getInfo from a table of answers, prints its endpoint in one line when it is ready, and serves
+until it is stopped. It keeps every request (its time, photo and answer), and writes them to a log of JSON lines if one
+is named. The key `bad` is refused as Flickr refuses a wrong key. The demo and the tests use it.
 """
 
 from __future__ import annotations
@@ -14,32 +14,19 @@ import json
 import random
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TextIO
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl
 
 from imagenet_captions.errors import InputError, quoted
-
-_SORRY = "Sorry, the Flickr API service is not currently available."
-_PAGE_429 = (
-    b"<html><body><h1>429 Too Many Requests</h1> "
-    b"You have sent too many requests in a given amount of time.</body></html>"
-)
-_PAGE = b"<html><body>Our servers are having a massage.</body></html>"
-
-FAULTS = (
-    "429", "500", "503", "reset", "timeout", "truncate", "html", "html429", "comma", "other", "nostat",
-    "code0", "code105", "code106", "code201",
-)  # fmt: skip
 
 
 def failure(code: int, message: str) -> dict[str, Any]:
@@ -51,6 +38,24 @@ def failure(code: int, message: str) -> dict[str, Any]:
     return {"stat": "fail", "code": code, "message": message}
 
 
+_SORRY = "Sorry, the Flickr API service is not currently available."
+_PAGE_429 = (
+    b"<html><body><h1>429 Too Many Requests</h1> "
+    b"You have sent too many requests in a given amount of time.</body></html>"
+)
+_PAGE = b"<html><body>Our servers are having a massage.</body></html>"
+_PAGES = {
+    "429": (429, _PAGE_429),
+    "500": (500, b"busy"),
+    "503": (503, b"busy"),
+    "html": (200, _PAGE),
+    "html429": (200, _PAGE_429),
+    "comma": (200, json.dumps(failure(201, _SORRY)).encode() + b","),
+}
+_CODES = {"code0": _SORRY, "code105": "Service fault", "code106": "Service fault", "code201": _SORRY}
+FAULTS = (*_PAGES, *_CODES, "reset", "timeout", "truncate", "other", "nostat")
+
+
 @dataclass(frozen=True)
 class StandInSettings:
     """Which faults happen, how often, and how slow the service is."""
@@ -60,7 +65,6 @@ class StandInSettings:
     first_failures: int = 0  # the first so many requests for every photo fail, whatever the rate
     retry_after: str | None = None  # header sent with 429 and 503
     latency_ms: float = 0.0
-    max_per_second: int = 0  # more than that in a second are answered with 429; 0: any number
     seed: int = 0
     synthetic: bool = False  # make answers up for photos that are not in the table
     hang_seconds: float = 60.0  # how long the fault `timeout` keeps a caller waiting
@@ -81,7 +85,7 @@ class Request:
     outcome: str  # ok, code1, …, or the name of a fault
 
 
-class FlickrStandIn:
+class FlickrStandIn(ExitStack):
     """The stand-in in a thread of this process.
 
     >>> with FlickrStandIn({"7": failure(1, "Photo not found")}) as flickr:
@@ -90,12 +94,9 @@ class FlickrStandIn:
     """
 
     def __init__(
-        self,
-        photos: Mapping[str, Mapping[str, Any]],
-        settings: StandInSettings | None = None,
-        log: Path | None = None,
-        port: int = 0,
+        self, photos: Mapping[str, Mapping[str, Any]], settings: StandInSettings | None = None, log: Path | None = None
     ) -> None:
+        super().__init__()
         self.photos = dict(photos)  # photo id → whole answer; may be changed while serving
         self.settings = settings or StandInSettings()
         self.requests: list[Request] = []
@@ -103,54 +104,35 @@ class FlickrStandIn:
         self._random = random.Random(self.settings.seed)
         self._seen = Counter[str]()
         self._mutex = threading.Lock()
-        self._log: TextIO | None = log.open("a", encoding="utf-8") if log else None
-        self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
-        serve = partial(self._server.serve_forever, 0.05)
-        self._thread = threading.Thread(target=serve, daemon=True)
+        self._log = self.enter_context(log.open("a", encoding="utf-8", buffering=1)) if log else None
+        self._server = self.enter_context(_Server(("127.0.0.1", 0), partial(_Handler, self)))
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}/services/rest/"
 
     def __enter__(self) -> FlickrStandIn:
-        self._thread.start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.callback(self._server.shutdown)
+        self.callback(self.stopping.set)
         return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        if self._log:
-            self._log.close()
 
     def plan(self, parameters: Mapping[str, str], arrived: float) -> tuple[str, dict[str, Any]]:
         """Choose the answer, and keep the request: return the name of a fault or an outcome, and the answer."""
         photo_id = parameters.get("photo_id", "")
         with self._mutex:
-            fault = self._fault(photo_id, arrived)
-            answer = {} if fault else self._answer(parameters, photo_id)
+            self._seen[photo_id] += 1
+            fault, answer, settings = "", self._answer(parameters, photo_id), self.settings
+            first = self._seen[photo_id] <= settings.first_failures
+            if settings.faults and (first or self._random.random() < settings.fault_rate):
+                fault = self._random.choice(settings.faults)
             outcome = fault or (f"code{answer['code']}" if answer["stat"] == "fail" else "ok")
             self.requests.append(Request(arrived, photo_id, outcome))
             if self._log:
                 self._log.write(json.dumps(asdict(self.requests[-1])) + "\n")
-                self._log.flush()
         return fault, answer
-
-    def _fault(self, photo_id: str, arrived: float) -> str:
-        settings = self.settings
-        limit = settings.max_per_second
-        if limit and len(self.requests) >= limit and arrived - self.requests[-limit].time < 1.0:
-            return "429"
-        self._seen[photo_id] += 1
-        if not settings.faults:
-            return ""
-        first = self._seen[photo_id] <= settings.first_failures
-        if first or self._random.random() < settings.fault_rate:
-            return self._random.choice(settings.faults)
-        return ""
 
     def _answer(self, parameters: Mapping[str, str], photo_id: str) -> dict[str, Any]:
         if parameters.get("method") != "flickr.photos.getInfo":
             return failure(112, "Method not found")
-        key = parameters.get("api_key") or parameters.get("oauth_consumer_key")
-        if not key or key == "bad":
+        if parameters.get("api_key", "bad") == "bad":
             return failure(100, "Invalid API Key (Key has invalid format)")
         if photo_id in self.photos:
             return dict(self.photos[photo_id])
@@ -177,53 +159,34 @@ class _Handler(BaseHTTPRequestHandler):
         self.flickr = flickr
         super().__init__(*args)
 
-    def do_GET(self) -> None:
-        arrived = time.time()
-        parameters = dict(parse_qsl(urlsplit(self.path).query))
-        # An OAuth header has parameters too: `OAuth oauth_consumer_key="…", oauth_nonce="…"`.
-        for part in self.headers.get("Authorization", "")[6:].split(","):
-            name, _, value = part.strip().partition("=")
-            parameters[name] = value.strip('"')
+    def do_POST(self) -> None:  # flickrapi posts
+        arrived, settings = time.time(), self.flickr.settings
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parameters |= parse_qsl(body.decode("utf-8", "replace"))
-        if self.flickr.settings.latency_ms:
-            self.flickr.stopping.wait(self.flickr.settings.latency_ms / 1000)
+        parameters = dict(parse_qsl(body.decode("utf-8", "replace")))
+        if settings.latency_ms:
+            self.flickr.stopping.wait(settings.latency_ms / 1000)
         fault, answer = self.flickr.plan(parameters, arrived)
-        if fault:
-            self._go_wrong(fault, parameters.get("photo_id", ""))
-        else:
-            self._send_json(answer)
-
-    do_POST = do_GET  # noqa: N815  # flickrapi posts
-
-    def _go_wrong(self, fault: str, photo_id: str) -> None:
-        """Answer with a fault; those that break the connection close it."""
-        if fault == "reset":
+        photo_id = parameters.get("photo_id", "")
+        if fault in _PAGES:
+            self._send(*_PAGES[fault], "text/html")
+        elif fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True
         elif fault == "timeout":
-            self.flickr.stopping.wait(self.flickr.settings.hang_seconds)
+            self.flickr.stopping.wait(settings.hang_seconds)
             self.close_connection = True
         elif fault == "truncate":
             self._send(200, b'{"photo":{"id":"1","title":{"_con', "application/json", length=4096)
             self.close_connection = True
-        elif fault == "comma":
-            self._send(200, json.dumps(failure(201, _SORRY)).encode() + b",", "text/xml")
-        elif fault == "other":
-            self._send_json({"photo": synthetic_photo(photo_id + "0"), "stat": "ok"})
-        elif fault == "nostat":
-            self._send_json({"photo": {"id": photo_id}})
-        elif fault.startswith("code"):
-            why = _SORRY if fault in ("code0", "code201") else "Service fault"
-            self._send_json(failure(int(fault[4:]), why))
-        elif fault.startswith("html"):
-            self._send(200, _PAGE_429 if fault == "html429" else _PAGE, "text/html")
         else:
-            self._send(int(fault), _PAGE_429 if fault == "429" else b"busy", "text/html")
-
-    def _send_json(self, answer: Mapping[str, Any]) -> None:
-        self._send(200, json.dumps(answer, ensure_ascii=False).encode(), "application/json")
+            if fault in _CODES:
+                answer = failure(int(fault.removeprefix("code")), _CODES[fault])
+            elif fault == "other":
+                answer = {"photo": synthetic_photo(photo_id + "0"), "stat": "ok"}
+            elif fault == "nostat":
+                answer = {"photo": {"id": photo_id}}
+            self._send(200, json.dumps(answer, ensure_ascii=False).encode(), "application/json")
 
     def _send(self, status: int, body: bytes, kind: str, length: int | None = None) -> None:
         self.send_response(status)
@@ -239,19 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _PHRASES = (
-    "a walk along the river",
-    "our dog",
-    "late autumn",
-    "an old heron",
-    "by the mill pond",
-    "green frog",
-    "on wet stone",
-    "market day",
-    "harbour lights",
-    "quiet morning",
-    "two robins",
-    "near the gate",
-)
+    "a walk along the river|our dog|late autumn|an old heron|by the mill pond|green frog|on wet stone|market day|"
+    "harbour lights|quiet morning|two robins|near the gate"
+).split("|")
 _DESCRIPTIONS = (
     "",
     'Seen at <a href="https://www.flickr.com/groups/her/" rel="noreferrer nofollow">the heronry</a> &amp; <b>kept</b>.',
@@ -267,12 +220,11 @@ def synthetic_answer(photo_id: str) -> dict[str, Any]:
     >>> synthetic_answer("7") == synthetic_answer("7")
     True
     """
-    chance = random.Random(photo_id)
-    drawn = chance.random()
+    drawn = random.Random(photo_id).random()
     if drawn < 0.1:
-        return {"stat": "fail", "code": 1, "message": f'Photo "{photo_id}" not found (invalid ID)'}
+        return failure(1, f'Photo "{photo_id}" not found (invalid ID)')
     if drawn < 0.12:
-        return {"stat": "fail", "code": 2, "message": "Permission denied"}
+        return failure(2, "Permission denied")
     return {"photo": synthetic_photo(photo_id), "stat": "ok"}
 
 
@@ -280,25 +232,19 @@ def synthetic_photo(photo_id: str) -> dict[str, Any]:
     """Return the photo itself, never missing."""
     chance = random.Random("photo " + photo_id)
     nsid = f"{chance.randrange(10**7, 10**8)}@N0{chance.randrange(9)}"
-    posted = chance.randrange(1_100_000_000, 1_330_000_000)
-    page = f"https://www.flickr.com/photos/{nsid}/{photo_id}/"
     tags = [_some_phrases(chance, 2) for _ in range(chance.choice((0, 2, 6, 12)))]
     named = {"id": f"{photo_id}-1", "author": nsid, "authorname": "walker", "machine_tag": 0}
     taken = f"20{chance.randrange(4, 12):02d}-0{chance.randrange(1, 10)}-1{chance.randrange(10)} 09:30:00"
-    title = chance.choice(("", "IMG_2044", _some_phrases(chance, 3).capitalize()))
+    posted = str(chance.randrange(1_100_000_000, 1_330_000_000))
     return {
         "id": photo_id,
         "license": chance.choice((0, "0", 4, "5", "2")),  # both types are seen
-        "owner": {
-            "nsid": nsid,
-            "username": f"walker {nsid[:3]}",
-            "path_alias": chance.choice((None, "", "walker")),
-        },
-        "title": {"_content": title},
+        "owner": {"nsid": nsid, "username": f"walker {nsid[:3]}", "path_alias": chance.choice((None, "", "walker"))},
+        "title": {"_content": chance.choice(("", "IMG_2044", _some_phrases(chance, 3).capitalize()))},
         "description": {"_content": chance.choice((*_DESCRIPTIONS, _some_phrases(chance, 12)))},
-        "dates": {"posted": str(posted), "taken": taken, "takengranularity": chance.choice((0, "0"))},
+        "dates": {"posted": posted, "taken": taken, "takengranularity": chance.choice((0, "0"))},
         "tags": {"tag": [{**named, "raw": raw, "_content": raw.replace(" ", "")} for raw in tags]},
-        "urls": {"url": [{"type": "photopage", "_content": page}]},
+        "urls": {"url": [{"type": "photopage", "_content": f"https://www.flickr.com/photos/{nsid}/{photo_id}/"}]},
         "media": "photo",
     }
 
@@ -312,23 +258,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="A stand-in for Flickr's REST service on 127.0.0.1.")
     parser.add_argument("--photos", type=Path, help="JSON object: photo id → answer as Flickr gives it")
     parser.add_argument("--log", type=Path, help="file that gets one JSON line a request")
-    parser.add_argument("--port", type=int, default=0)
     settings = parser.add_argument_group("settings")
     settings.add_argument("--faults", type=lambda text: text.split(","), default=(), help=f"some of {','.join(FAULTS)}")
     settings.add_argument("--fault-rate", type=float, default=0.1)
-    settings.add_argument("--retry-after", help="header sent with 429 and 503: seconds or an HTTP date")
     settings.add_argument("--latency-ms", type=float, default=0.0)
-    settings.add_argument("--max-per-second", type=int, default=0)
-    settings.add_argument("--seed", type=int, default=0)
     settings.add_argument("--synthetic", action="store_true", help="make answers up for unknown photos")
     given = vars(parser.parse_args(arguments))
-    file, log, port = given.pop("photos"), given.pop("log"), given.pop("port")
+    file, log = given.pop("photos"), given.pop("log")
     photos = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    with FlickrStandIn(photos, StandInSettings(**given), log, port) as flickr:
-        sys.stdout.write(flickr.endpoint + "\n")
-        sys.stdout.flush()
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+    with FlickrStandIn(photos, StandInSettings(**given), log) as flickr, suppress(KeyboardInterrupt):
+        print(flickr.endpoint, flush=True)  # noqa: T201
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -53,12 +53,7 @@ def run_demo(out: Place) -> str:
 def _load(dataset: Place) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and load_dataset would ask it
     from datasets import load_dataset
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from datasets.utils import disable_progress_bars
 
-    silent = are_progress_bars_disabled()
     disable_progress_bars()
-    try:
-        return load_dataset(str(dataset), split="train")
-    finally:
-        if not silent:
-            enable_progress_bars()
+    return load_dataset(str(dataset), split="train")
