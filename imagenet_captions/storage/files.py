@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 from typing import Any, TypeVar
 
 from imagenet_captions.errors import InputError, NotFoundError, shortened
-from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
+from imagenet_captions.storage.faults import missing_object, reporting_full_disk
 from imagenet_captions.storage.places import AnyPlace, Place, expand_pattern, is_remote, resolve_links
 
 # What the stages of a build leave in its work folder.
@@ -263,14 +262,10 @@ def require_there(path: AnyPlace, what: str) -> AnyPlace:
         if not path.exists():
             raise missing_object(str(path))
         return path
-    try:
-        kind = os.stat(path).st_mode  # noqa: PTH116
-    except FileNotFoundError:
+    if not path.exists():
         gone = "is a link to nothing" if path.is_symlink() else "does not exist"
-        raise NotFoundError(f"{what} {path} {gone}; check the path") from None
-    except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
-    if not (S_ISREG(kind) or S_ISDIR(kind)):
+        raise NotFoundError(f"{what} {path} {gone}; check the path")
+    if not (path.is_file() or path.is_dir()):
         raise InputError(f"{what} {path} is a pipe, device or socket; write it to a file, and give that")
     return path
 
@@ -313,32 +308,23 @@ def is_sqlite(path: Place) -> bool:
 def walk(path: Place) -> Iterator[tuple[str, str]]:
     """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
-    Links are followed, but a folder inside itself is not entered again; links that lead nowhere or in a circle are left
-    out. Raises InputError for a folder that may not be read, so that its images are not silently missing.
+    Links are followed. Raises InputError for a folder that may not be read, so that its images are not silently
+    missing, and for links that lead in a circle.
     """
     if is_remote(path):
         yield from ((str(file), name) for file, name, _, _ in path.below())
     else:
-        yield from _walk(str(path), "", frozenset())
+        yield from _walk(str(path), "")
 
 
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
     try:
-        stat = os.stat(folder)  # noqa: PTH116
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        kinds = [(entry, entry.is_dir()) for entry in entries]
     except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read: {error.strerror}; check its permissions") from None
-    here = (stat.st_dev, stat.st_ino)
-    if here in above:
-        return
-    for entry in entries:
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            continue
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror}; check it and its links") from None
+    for entry, is_folder in kinds:
         if is_folder:
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
-        elif is_file:
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_file():
             yield entry.path, prefix + entry.name

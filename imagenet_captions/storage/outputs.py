@@ -64,7 +64,6 @@ log = logging.getLogger(__name__)
 DATASET_FORMAT = "imagenet-captions dataset"
 EXPORT_FORMAT = "imagenet-captions export"
 _FORMATS = "imagenet-captions "  # each JSON file of ours begins its `format` with this
-_OF_THE_SYSTEM = (("dev",), ("proc",), ("sys",))
 _CARRY_A_FORMAT = (".json", ".parquet")
 # Parquet files of ours that carry no metadata, known by their columns.
 _UNMARKED = (OUTCOMES.names, PHOTOS.names)
@@ -171,25 +170,16 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
 def _check_path(out: Path) -> None:
     if out.name in ("", ".."):
         raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
-    if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100
-        raise InputError(f"the output {out} is the system's; give another name")
-    try:
-        mode = os.stat(out).st_mode  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        if out.is_symlink():
-            raise InputError(f"the output {out} is a link to nothing; give another name") from None
-        parent = next(parent for parent in out.parents if os.path.lexists(parent))
-        if not parent.is_dir():
-            raise InputError(
-                f"the output {out} cannot be there: {parent} is not a folder; give another place"
-            ) from None
-        return
-    except OSError as error:
-        raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError(f"the output {out} is a device, pipe or socket; give another name")
-    if not mode & stat.S_IWUSR:
-        raise InputError(f"the output {out} is write-protected; give another name")
+    if out.exists():
+        mode = out.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"the output {out} is a device, pipe or socket; give another name")
+        if not mode & stat.S_IWUSR:
+            raise InputError(f"the output {out} is write-protected; give another name")
+    elif out.is_symlink():
+        raise InputError(f"the output {out} is a link to nothing; give another name")
+    elif not (parent := next(parent for parent in out.parents if os.path.lexists(parent))).is_dir():
+        raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another place")
 
 
 # Records.
@@ -291,13 +281,9 @@ def producing_folder(out: Place, inputs: Sequence[Place | None] = (), record: Pl
     """Check and lock an output folder, yield an empty one to write to, and move it to `out` if the block succeeds.
 
     If this run is killed, `out` is the old folder or the new one. Only between two renames it is missing: the old
-    folder is then `.NAME.<16 hex digits>.old`, and the next run moves it back. The caller writes `record` afterwards.
-
-    A store cannot rename, so the new objects are written beside their place and copied within the store at the end:
-
-        killed while the new one is written   the old dataset, whole
-        killed while it is copied             a record that says `unfinished`, which no reader takes for a dataset
-        killed after the manifest             the new dataset, whole
+    folder is then `.NAME.<16 hex digits>.old`, and the next run moves it back. A store cannot rename: new objects are
+    written beside their place and copied, and meanwhile a record says `unfinished`, which no reader takes for a
+    dataset. The caller writes `record` afterwards.
 
     Raises InputError for an output that must not be written, before any work, or if another run works on it, and
     DiskFullError if the disk is full.

@@ -40,16 +40,13 @@ _SECRET = re.compile(
 )
 _ROUNDS = 3  # %2540 is @ after two
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
-_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
 _ALIASES = {"s3a": "s3", "gcs": "gs"}  # two names of one place
 _CHANGES_AT_ONCE = 8
 _MARK = 8  # bytes after the footer of a Parquet file
 # The fields by which stores tell versions of an object apart.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
-_FIRST_WINDOW, _LARGEST_WINDOW = 1 << 16, 8 << 20
+_REQUEST = 8 << 20  # bytes of an object that is read in order
 _WILDCARDS = "*?["
-_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
-_MOST_FILES = 1_000_000
 
 
 @dataclass(frozen=True, order=True)
@@ -126,9 +123,9 @@ class RemotePath:
         """Return a result that has its size, and nothing else."""
         return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, self._size_and_version()[0], 0, 0, 0))
 
-    def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """Yield the entries of this folder whose name fits; the pattern has no slash."""
-        return (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
+    def glob(self, pattern: str) -> list[RemotePath]:
+        """Return the entries of this folder whose name fits; the pattern has no slash."""
+        return [entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern)]
 
     def iterdir(self) -> Iterator[RemotePath]:
         with reporting_faults(str(self)):
@@ -192,8 +189,8 @@ class RemotePath:
             return _end(self, version, start, stop) if size - stop <= _MARK else self.fetch(start, stop)
 
         if buffering == 0:
-            return Ranges(fetch_footer_once if version else self.fetch, size, str(self), exact=True)  # type: ignore[return-value]
-        buffered = io.BufferedReader(Ranges(self.fetch, size, str(self)))
+            return Ranges(fetch_footer_once if version else self.fetch, size, str(self))  # type: ignore[return-value]
+        buffered = io.BufferedReader(Ranges(self.fetch, size, str(self)), _REQUEST)
         return buffered if mode == "rb" else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
 
     def fetch(self, start: int | None = None, stop: int | None = None) -> bytes:
@@ -261,17 +258,11 @@ def at_once(change: Callable[..., None], *arguments: Iterable[RemotePath]) -> No
 
 
 class Ranges(io.RawIOBase):
-    """A raw file that reads through `fetch(start, stop)`.
+    """A raw file that requests exactly what is read, through `fetch(start, stop)`."""
 
-    When it is read in order, or with short jumps ahead as in a tar, each request is twice as large as the one before,
-    from 64 kB up to 8 MB: the head of a file costs little, and the whole of it few requests. With `exact` it requests
-    only what is asked for, which suits Parquet, whose reader knows what it needs.
-    """
-
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str, exact: bool = False) -> None:
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str) -> None:
         self.name = name
-        self._fetch, self._size, self._exact = fetch, size, exact
-        self._at, self._start, self._held, self._next = 0, 0, b"", _FIRST_WINDOW
+        self._fetch, self._size, self._at = fetch, size, 0
 
     def readable(self) -> bool:
         return True
@@ -287,31 +278,18 @@ class Ranges(io.RawIOBase):
         return self._at
 
     def readinto(self, target: Any) -> int:
-        stop = min(self._at + len(target), self._size)
-        if self._at >= stop:
+        wanted = min(len(target), self._size - self._at)
+        if wanted <= 0:
             return 0
-        data = self._fetched(self._at, stop) if self._exact else self._from_window(stop)
-        target[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def _from_window(self, stop: int) -> bytes:
-        end = self._start + len(self._held)
-        if not self._start <= self._at < end:
-            is_near = self._held and 0 <= self._at - end <= _LARGEST_WINDOW
-            self._next = min(2 * self._next, _LARGEST_WINDOW) if is_near else _FIRST_WINDOW
-            self._held = self._fetched(self._at, min(self._size, max(stop, self._at + self._next)))
-            self._start = self._at
-        return self._held[self._at - self._start : stop - self._start]
-
-    def _fetched(self, start: int, stop: int) -> bytes:
-        data = self._fetch(start, stop)
-        if len(data) != stop - start:
+        data = self._fetch(self._at, self._at + wanted)
+        if len(data) != wanted:
             raise InputError(
-                f"{self.name} gave {len(data):,} bytes where {stop - start:,} were asked for: it changed while it was "
-                "read, or its server does not give parts of a file; download it first if that happens again"
+                f"{self.name} gave {len(data):,} bytes where {wanted:,} were asked for: it changed while it was read, "
+                "or its server does not give parts of a file; download it first if that happens again"
             )
-        return data
+        target[:wanted] = data
+        self._at += wanted
+        return wanted
 
 
 # From what a user gives to a place.
@@ -332,8 +310,6 @@ def place(given: PlaceLike) -> Place:
     if not given:
         raise InputError("an empty path was given; give the path of a file or folder")
     refuse_secrets(given)
-    if "::" in given and "://" in given:
-        raise InputError(f"{shortened(given, 200)} chains several URLs; give a single one")
     if cut := _ONE_SLASH.match(given):
         raise InputError(
             f"{shortened(given, 200)} has one slash behind {cut[1]}: and would be a folder here; write {cut[1]}://"
@@ -371,14 +347,9 @@ def reopen(name: str) -> Place:
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
-        except ImportError:
-            how = how_to_install("cloud") if scheme in _OF_CLOUD else "fsspec's documentation says which one"
-            raise InputError(f"{scheme}:// needs a package that is not installed; {how}") from None
-        except ValueError as error:
-            if "rotocol" not in str(error):
-                raise
+        except ImportError as error:
             raise InputError(
-                f"{scheme}:// is not a kind of URL that fsspec knows; give another one, such as s3://bucket/name"
+                f"{scheme}:// needs a package that is not installed ({error}); {how_to_install('cloud')}"
             ) from None
     return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
 
@@ -451,13 +422,12 @@ def expand_pattern(path: Place) -> list[Place] | None:
     text = str(path)
     if not any(mark in text for mark in "{" + _WILDCARDS) or path.exists():
         return None
-    files = [file for name in expand_braces(text) for file in _matching(name)]
+    files = [file for name in expand_braces(text) for file in _matching(reopen(name))]
     if not files:
         raise InputError(f"the pattern {shortened(text)} matches no file; check the path")
-    there = {entry for folder in {file.parent for file in files} if is_remote(folder) for entry in folder.iterdir()}
-    for file in files:
-        if file not in there if is_remote(file) else not file.is_file():
-            raise InputError(f"the pattern {shortened(text)} names {file}, which does not exist; check the path")
+    there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}
+    if missing := [file for file in files if file not in there]:
+        raise InputError(f"the pattern {shortened(text)} names {missing[0]}, which does not exist; check the path")
     return files
 
 
@@ -468,13 +438,12 @@ def each_file(paths: Iterable[Place]) -> Iterator[Place]:
         yield from [path] if files is None else files
 
 
-def _matching(name: str) -> list[Place]:
-    path = reopen(name)
-    if not any(mark in name for mark in _WILDCARDS):
+def _matching(path: Place) -> list[Place]:
+    if not any(mark in str(path) for mark in _WILDCARDS):
         return [path]
     if is_remote(path):
-        return sorted(path.parent.glob(path.name))
-    return [Path(found) for found in sorted(glob.glob(name))]  # noqa: PTH207
+        return [*path.parent.glob(path.name)]
+    return [Path(found) for found in sorted(glob.glob(str(path)))]  # noqa: PTH207
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -485,15 +454,10 @@ def expand_braces(pattern: str) -> list[str]:
     >>> expand_braces("{x,y}{0..1}")
     ['x0', 'x1', 'y0', 'y1']
     """
-    before, opening, rest = pattern.partition("{")
-    inner, closing, after = rest.partition("}")
-    if not (opening and closing):
+    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^}]*))\}", pattern)
+    if found is None:
         return [pattern]
-    numbers: Sequence[Any] = ()
-    if found := _RANGE.fullmatch(inner):
-        numbers = range(int(found[1]), int(found[2]) + 1)
-    endings = expand_braces(after)
-    if max(len(numbers), 1) * len(endings) > _MOST_FILES:
-        raise InputError(f"the pattern {shortened(pattern)} names more than {_MOST_FILES:,} files; give fewer")
-    choices = [f"{number:0{len(found[1])}d}" for number in numbers] if found else inner.split(",")
-    return [before + choice + ending for choice in choices for ending in endings]
+    first, last, names = found.groups()
+    choices = names.split(",") if first is None else [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
+    endings = expand_braces(pattern[found.end() :])
+    return [pattern[: found.start()] + choice + ending for choice in choices for ending in endings]

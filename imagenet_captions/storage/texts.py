@@ -8,7 +8,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -53,7 +52,7 @@ def _texts(path: Place) -> Iterator[Any]:
         if head.startswith(_ZIP):
             with zipfile.ZipFile(opened) as archive:
                 for member in archive.infolist():
-                    if not member.is_dir() and not _is_junk(member.filename):
+                    if not member.is_dir():
                         with archive.open(member) as content:
                             yield content
             return
@@ -65,12 +64,8 @@ def _texts(path: Place) -> Iterator[Any]:
         else:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for file in tar:
-                    if not _is_junk(file.name) and (text := tar.extractfile(file)):
+                    if text := tar.extractfile(file):
                         yield text
-                # tarfile takes a damaged header, and a cut between two files, for the end.
-                stream.seek(tar.offset)
-                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise tarfile.ReadError("a tar has no end")
         while stream.read(BLOCK):  # the checksum is at the end, after the padding of a tar
             pass
 
@@ -84,19 +79,9 @@ def unpacked(raw: IO[bytes]) -> Any:
     return bz2.BZ2File(raw) if head == b"BZh" else raw
 
 
-def _is_junk(name: str) -> bool:
-    """Return whether macOS or Windows added this member to the files that the user packed."""
-    path = PurePosixPath(name)
-    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name in (".DS_Store", "Thumbs.db")
-
-
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest, line_feeds = b"", True
+    rest = b""
     while data := stream.read(BLOCK):
-        if not rest and b"\n" not in data and b"\r" in data.rstrip(b"\r"):
-            line_feeds = False  # a list whose lines end in carriage returns alone, as on old Macs
-        if not line_feeds:
-            data = data.replace(b"\r", b"\n")
         end = data.rfind(b"\n") + 1
         if end:
             yield rest + data[:end]

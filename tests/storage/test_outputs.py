@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -115,13 +114,11 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, Path], Path], st
     "in the input, by a link": (BOTH, lambda here, given, inputs: link(here / "a", inputs) / "out", "inside the input"),
     "around an input": (FOLDER, lambda here, given, inputs: here, "lies inside the output"),
     "in a dataset": (BOTH, lambda here, given, inputs: made_dataset(here / "d") / "out", "lies inside the dataset"),
-    "a device": (BOTH, lambda *_: Path("/dev/null"), "is the system's"),
-    "in /proc": (BOTH, lambda *_: Path("/var/../proc/self/out"), "is the system's"),
+    "a device": (BOTH, lambda *_: Path("/dev/null"), "is a device, pipe or socket"),
     "a FIFO": (BOTH, lambda here, given, inputs: fifo(here / "a"), "is a device, pipe or socket"),
     "a link to nothing": (BOTH, lambda here, given, inputs: link(here / "a", here / "gone"), "is a link to nothing"),
-    "a link to itself": (BOTH, lambda here, given, inputs: link(here / "a", here / "a"), "too many levels of symbolic"),
+    "a link to itself": (BOTH, lambda here, given, inputs: link(here / "a", here / "a"), "is a link to nothing"),
     "below a file": (BOTH, lambda here, given, inputs: written(here / "a") / "out", "is not a folder"),
-    "a long name": (BOTH, lambda here, given, inputs: here / ("x" * 300), "file name too long"),
     "without a name": (BOTH, lambda *_: Path(), "has no name of its own"),
     "a folder for a file": (FILE, lambda here, given, inputs: written(here / "a" / "b").parent, "is a folder"),
     "a file for a folder": (FOLDER, lambda here, given, inputs: written(here / "a"), "is a file"),
@@ -155,13 +152,6 @@ def test_refused(name: str, kind: str, overwrite: bool, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=sentence):
         check()
     assert state(tmp_path) == before
-
-
-def test_a_socket_is_refused(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(str(tmp_path / "socket"))
-        with pytest.raises(InputError, match="is a device, pipe or socket"), producing([tmp_path / "socket"]):
-            pass
 
 
 def ours(path: Path) -> Path:

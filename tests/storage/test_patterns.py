@@ -49,7 +49,6 @@ def test_braces_and_wildcards(shards: Path, tmp_path: Path, kind: str) -> None:
     for pattern, said in {
         "{0..3}.tar": r"names .*/0\.tar, which does not exist",
         "x*.tar": "matches no file",
-        "{0..9999999}.tar": "more than 1,000,000 files",
     }.items():
         with pytest.raises(InputError, match=said):
             expand_pattern(shards / pattern)

@@ -16,7 +16,7 @@ import pytest
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
@@ -144,19 +144,16 @@ def test_other_urls_and_paths_are_taken(url: str) -> None:
     ("url", "says"),
     [
         *((f"{scheme}:/bucket/x", "has one slash behind") for scheme in ("s3", "S3", "gs", "https", "file")),
-        ("foo://bucket/x", "not a kind of URL"),
-        ("simplecache::s3://bucket/x", "chains several"),
+        ("foo://bucket/x", "Protocol not known: foo"),
         ("S3://", "names no bucket"),
         ("s3:///", "names no bucket"),
-        ("Foo://bucket", "foo:// is not a kind of URL that fsspec knows"),
-        ("tosfs://bucket/x", "package that is not installed|not a kind of URL"),
+        ("tosfs://bucket/x", "package that is not installed|Protocol not known"),
     ],
 )
 def test_urls_that_nothing_reads(url: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(ImagenetCaptionsError, match=says):
         place(url)
-    if "::" not in url:
-        assert place(f"./{url}") == Path(url)
+    assert place(f"./{url}") == Path(url)
 
 
 def test_files_of_a_store(bucket: Bucket, tmp_path: Path) -> None:
@@ -188,33 +185,18 @@ def test_files_of_a_store(bucket: Bucket, tmp_path: Path) -> None:
         (folder / "no").read_text()
 
 
-def test_reading_in_order_takes_few_requests_and_a_head_little() -> None:
-    content = bytes(range(256)) * 200_000
+def test_what_is_read_is_what_is_asked_for() -> None:
+    content = bytes(range(256)) * 200
     asked: list[int] = []
 
     def fetch(start: int, stop: int) -> bytes:
         asked.append(stop - start)
         return content[start:stop]
 
-    reader = Ranges(fetch, len(content), "x")
-    assert reader.read(512) == content[:512]
-    assert asked == [1 << 16]
-    read = [content[:512]]
-    while block := reader.read(1000):
-        read.append(block)
-    assert b"".join(read) == content
-    assert len(asked) < 15
-    asked.clear()
-    reader.seek(0)
-    for _ in range(400):  # the headers of a tar
-        reader.read(512)
-        reader.seek(100_000, 1)
-    assert len(asked) < 15
-    exact = Ranges(fetch, len(content), "x", exact=True)
-    asked.clear()
+    exact = Ranges(fetch, len(content), "x")
     exact.seek(1000)
     assert (exact.read(7), exact.tell(), asked) == (content[1000:1007], 1007, [7])
-    without_ranges = Ranges(lambda start, stop: b"the whole file", 14, "https://host/x", exact=True)
+    without_ranges = Ranges(lambda start, stop: b"the whole file", 14, "https://host/x")
     with pytest.raises(InputError, match="does not give parts of a file"):
         without_ranges.read(5)
 
@@ -259,8 +241,8 @@ MISTAKES = [
     ("verify s3://AKIA:{secret}@bucket/x", "hold a secret"),
     ("match --urls https://host/x?X-Amz-Signature={secret}", "hold a secret"),
     ("verify S3://", "names no bucket"),
-    ("verify gs://bucket/x", "gs:// needs a package that is not installed; for the extra 'cloud' run"),
-    ("verify sftp://host/x", "sftp:// needs a package that is not installed; fsspec's documentation says"),
+    ("verify gs://bucket/x", "; for the extra 'cloud' run"),
+    ("verify sftp://host/x", "sftp:// needs a package that is not installed ("),
     ("build --release {sample} --out {bucket}/x --work {bucket}/work", "need a disk"),
     ("crawl --matches {bucket}/m.parquet --store {bucket}/photos.sqlite", "SQLite works on files"),
     ("crawl --key-file {bucket}/key --store {tmp}/s --matches {matches}", "does not travel"),
