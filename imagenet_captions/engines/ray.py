@@ -167,6 +167,7 @@ def _join(ray: Any, address: str) -> None:
             "check it, or start one with `ray start --head`"
         ) from None
     try:
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
         with suppress(ImportError):  # Ray before 2.60; from then on it sends the user's token, if asked to
             tokens = importlib.import_module("ray._private.authentication.authentication_token_setup")
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
