@@ -85,7 +85,7 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> DatasetFa
         if faults and settings.missing == "fail":
             first = min(faults)
             with closing(RowReader([(0, captions)], ["image_id"])) as reader:
-                image_id = reader.read(first, first + 1)["image_id"][0]
+                image_id = reader.take(np.array([first]))["image_id"][0]
             raise InputError(
                 f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
                 "replace them, or choose `missing` report or skip"
@@ -227,7 +227,8 @@ def _tables(job: ShardJob, names: Sequence[str], faults: dict[int, str]) -> Iter
         first = job.groups[0].start if job.groups else 0
 
         def read(group: RowGroup) -> pa.Table:
-            table, out = rows.read(group.start, group.stop).rename_columns(list(names)), job.dropped
+            table = rows.take(np.arange(group.start, group.stop)).rename_columns(list(names))
+            out = job.dropped
             if job.ranges is not None:
                 ranges = job.ranges[group.start - first : group.stop - first]
                 data, found = images.read_images(ranges)

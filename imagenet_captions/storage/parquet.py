@@ -253,22 +253,15 @@ class RowReader:
         self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
         self._held: tuple[int, pa.Table] | None = None
 
-    def read(self, start: int, stop: int) -> pa.Table:
-        """Return rows `start` to `stop`, at least one."""
-        parts = []
-        while start < stop:
-            group, first, end = self._group_of(start)
-            parts.append(group.slice(start - first, min(stop, end) - start))
-            start = end
-        return pa.concat_tables(parts)
-
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return these rows, at least one."""
+        """Return these rows, at least one; rows that follow one another are not copied."""
         parts, at = [], 0
         while at < len(rows):
             group, first, end = self._group_of(int(rows[at]))
             stop = int(np.searchsorted(rows, end))
-            parts.append(group.take(pa.array(rows[at:stop] - first)))
+            start, size = int(rows[at]) - first, stop - at
+            together = rows[stop - 1] - rows[at] + 1 == size
+            parts.append(group.slice(start, size) if together else group.take(pa.array(rows[at:stop] - first)))
             at = stop
         return pa.concat_tables(parts)
 
@@ -323,7 +316,8 @@ class Spool:
         keys: Sequence[str],
         bucket_of: Callable[[pa.Table], npt.NDArray[np.int64]],
     ) -> None:
-        self._folder, self._schema, self._keys, self._bucket_of = folder, schema, keys, bucket_of
+        self._schema, self._keys, self._bucket_of = schema, keys, bucket_of
+        self._paths = [str(folder / f"{bucket:03d}.arrow") for bucket in range(BUCKETS)]
         self._open = ExitStack()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
         self._held: list[pa.Table] = []
@@ -332,8 +326,8 @@ class Spool:
 
     def __enter__(self) -> Spool:
         options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
-        for bucket in range(BUCKETS):
-            sink = self._open.enter_context(pa.OSFile(self._path(bucket), "wb"))
+        for path in self._paths:
+            sink = self._open.enter_context(pa.OSFile(path, "wb"))
             self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema, options=options)))
         return self
 
@@ -365,23 +359,16 @@ class Spool:
         """Yield the rows by `keys`, some at a time; rows with one value of the column `together` come together."""
         self._write_held()
         self._open.close()
-        for bucket in range(BUCKETS):
-            with pa.OSFile(self._path(bucket), "rb") as file, pa.ipc.open_stream(file) as reader:
+        for path in self._paths:
+            with pa.OSFile(path, "rb") as file, pa.ipc.open_stream(file) as reader:
                 table = reader.read_all().combine_chunks()
             # Arrow's sort is stable.
             order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
-            for start, stop in _stretches(table[together].take(order).combine_chunks()):
+            ids = table[together].take(order).combine_chunks()
+            begins = np.append(np.flatnonzero(first_of_each(ids)), len(ids))
+            cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), SORTED_ROWS))]
+            for start, stop in pairwise(np.unique(np.append(cuts, len(ids))).tolist()):
                 yield table.take(order.slice(start, stop - start))
-
-    def _path(self, bucket: int) -> str:
-        return str(self._folder / f"{bucket:03d}.arrow")
-
-
-def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
-    """Cut a sorted column into parts of about `SORTED_ROWS` rows, never between equal values."""
-    begins = np.append(np.flatnonzero(first_of_each(ids)), len(ids))
-    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), SORTED_ROWS))]
-    yield from pairwise(np.unique(np.append(cuts, len(ids))).tolist())
 
 
 def first_of_each(ids: pa.Array) -> npt.NDArray[np.bool_]:

@@ -348,9 +348,8 @@ def reopen(name: str) -> Place:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
         except ImportError as error:
-            raise InputError(
-                f"{scheme}:// needs a package that is not installed ({error}); {how_to_install('cloud')}"
-            ) from None
+            how = how_to_install("cloud")
+            raise InputError(f"{scheme}:// needs a package that is not installed ({error}); {how}") from None
     return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
 
 
