@@ -13,18 +13,7 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments
 from tests.command_line import run_cli
-from tests.sources.made_yfcc import FORMS, row, write
-
-
-def sample_matches(folder: Path) -> dict[str, list[str]]:
-    """The sample's photos with the images that they stand for."""
-    out = folder / "sample-matches.parquet"
-    done = run_cli("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out)
-    assert done.returncode == 0, done.stderr
-    images: dict[str, list[str]] = {}
-    for match in pq.read_table(out).to_pylist():
-        images.setdefault(match["photo_id"], []).append(match["image_id"])
-    return images
+from tests.sources.made_yfcc import row, write
 
 
 def manifest(dataset: Path) -> dict[str, Any]:
@@ -39,16 +28,22 @@ def rows(dataset: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    return sample_matches(tmp_path_factory.mktemp("matches"))
+    """The sample's photos with the images that they stand for."""
+    out = tmp_path_factory.mktemp("matches") / "sample-matches.parquet"
+    done = run_cli("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out)
+    assert done.returncode == 0, done.stderr
+    images: dict[str, list[str]] = {}
+    for match in pq.read_table(out).to_pylist():
+        images.setdefault(match["photo_id"], []).append(match["image_id"])
+    return images
 
 
 def offline(out: Path, *more: str | Path) -> list[str | Path]:
     return ["build", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out, *more]
 
 
-@pytest.mark.parametrize("form", ["plain", "bz2", "sqlite"])
+@pytest.mark.parametrize("form", ["plain", "sqlite"])
 def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, list[str]], form: str) -> None:
-    assert form in FORMS
     photos = sorted(images)
     known, videos = photos[: len(photos) // 2], photos[:1]
     made = [row(i, f"yfcc {i}", marker="1" if i in videos else "0") for i in [*known, "1"]]
@@ -80,18 +75,6 @@ def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, lis
     assert {"matches", "crawl", "yfcc100m"} <= set(first["inputs"])
     card = (out / "README.md").read_text()
     assert "may be normalized" in card
-
-
-def test_the_counts_are_those_of_a_build_without(tmp_path: Path, images: dict[str, list[str]]) -> None:
-    path = write(tmp_path, "plain", [row(photo) for photo in list(images)[::2]])
-    with FlickrStandIn(answerable_photos()) as flickr:
-        for name, more in (("with", ["--yfcc", str(path)]), ("without", [])):
-            done = run_cli(*build_arguments(tmp_path / name, flickr.endpoint, *more))
-            assert done.returncode == 0, done.stderr
-    total = sum(manifest(tmp_path / "without")["counts"].values())
-    assert sum(manifest(tmp_path / "with")["counts"].values()) == total
-    ids = [r["image_id"] for r in pq.read_table(tmp_path / "with" / "outcomes.parquet").to_pylist() if r["image_id"]]
-    assert len(ids) == len(set(ids))
 
 
 def test_without_a_crawl_no_key_is_needed(tmp_path: Path, images: dict[str, list[str]]) -> None:
@@ -127,43 +110,10 @@ def test_an_answer_of_flickr_counts_more_than_yfcc(tmp_path: Path, images: dict[
         assert len(flickr.requests) > asked, "what Flickr said once is asked again, or a removal would go unseen"
 
 
-def test_the_stages_one_by_one_give_what_build_gives(
-    tmp_path: Path, images: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = write(tmp_path, "gz", [row(photo) for photo in sorted(images)[::2]])
-    with FlickrStandIn(answerable_photos()) as flickr:
-        built = run_cli(*build_arguments(tmp_path / "built", flickr.endpoint, "--yfcc", str(path)))
-        assert built.returncode == 0, built.stderr
-        asked = {request.photo_id for request in flickr.requests}
-        flickr.requests.clear()
-        for arguments in (
-            ["match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt"],
-            ["extract-yfcc", path],
-            ["crawl", "--yfcc", path, "--endpoint", flickr.endpoint, "--rate", "50/s"],
-            ["clean", "--matches", "matches.parquet", "--store", "photos.sqlite", "--yfcc", "yfcc.parquet"],
-            ["package", "--out", "staged", "--images", SAMPLE / "train", "--missing", "skip"],
-        ):
-            done = run_cli(*arguments)
-            assert done.returncode == 0, done.stderr
-        assert {request.photo_id for request in flickr.requests} == asked
-        clean = ["clean", "--matches", "matches.parquet", "--yfcc", path]
-        whole = run_cli(*clean, "--store", "photos.sqlite", "--out", "2.parquet")
-        assert whole.returncode == 0, whole.stderr
-    assert pq.read_table("2.parquet").equals(pq.read_table("captions.parquet"))
-    assert (tmp_path / "2.outcomes.parquet").read_bytes() == (tmp_path / "captions.outcomes.parquet").read_bytes()
-    staged, first = rows(tmp_path / "staged"), rows(tmp_path / "built")
-    for found in (*staged.values(), *first.values()):
-        found["retrieved_at"] = None
-    assert staged == first
-    alone = run_cli(*clean, "--out", "3.parquet")
-    assert alone.returncode == 0, alone.stderr
-    assert set(pq.read_table("3.parquet")["source"].to_pylist()) == {"yfcc100m"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--release", str(SAMPLE / "release.json")], "needs one source"),
         (["--yfcc", "nowhere", "--no-crawl"], "--yfcc nowhere does not exist"),
         (["--no-crawl"], "with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl"),
         (["--no-crawl", "--limit", "3"], "--limit has no effect with --no-crawl"),
@@ -177,10 +127,3 @@ def test_wrong_input(tmp_path: Path, arguments: list[str], sentence: str) -> Non
     assert done.returncode == 2
     assert sentence in done.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()
-
-
-def test_a_release_has_its_own_texts(tmp_path: Path) -> None:
-    for flag in (["--yfcc", SAMPLE / "urls.txt"], ["--no-crawl"]):
-        done = run_cli("build", "--release", SAMPLE / "release.json", "--out", tmp_path / "x", *flag)
-        assert done.returncode == 2
-        assert f"{flag[0]} has no effect with --release" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pytest
 
 from tests.command_line import invoke
 
-__all__ = ["SECRET", "Bucket", "aws_environment", "invoke", "local_files"]
+__all__ = ["SECRET", "Bucket", "invoke", "local_files"]
 
 SECRET = "NeverToBeSeen/4q7"
 
@@ -75,8 +74,3 @@ def bucket(server: str) -> Bucket:
 def local_files(folder: Path) -> dict[str, bytes]:
     """The content of everything below a folder of this machine, by the name in there."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def aws_environment() -> dict[str, str]:
-    """What a process of its own needs to find the server."""
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import sqlite3
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -108,16 +106,6 @@ def test_an_input_is_the_same_from_a_url(command: str, inputs: Path, memory: Any
     assert found == local
 
 
-def test_what_has_to_be_on_this_machine(memory: Any, inputs: Path, tmp_path: Path) -> None:
-    sqlite3.connect(tmp_path / "yfcc").execute("CREATE TABLE yfcc100m_dataset (photoid)").connection.close()
-    memory.put(str(tmp_path / "yfcc"), "/inputs/yfcc100m_dataset.sql")
-    code, said = invoke(
-        *("extract-yfcc", f"{MEMORY}/yfcc100m_dataset.sql", "--matches", str(inputs / "matches.parquet")),
-        *("--out", str(tmp_path / "out.parquet")),
-    )
-    assert (code, "SQLite reads files of this machine alone" in said) == (2, True)
-
-
 @pytest.mark.slow
 def test_the_page_as_it_is_written(
     bucket: Bucket, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,59 +128,32 @@ def test_the_page_as_it_is_written(
     assert bucket.files()["slim.csv"].startswith(b"filename,caption\n")
 
 
-def steps(inputs: str, out: str) -> list[list[str]]:
-    """The commands of a chain that reads below `inputs` and writes below `out`."""
-    dataset = f"{out}/dataset"
-    return [
-        ["build", "--release", f"{inputs}/release.json", "--images", f"{inputs}/train", "--out", dataset],
-        ["filter", dataset, "--has", "title", "--out-ids", f"{out}/ids.txt"],
-        ["filter", dataset, "--class", "dog", "--ids", f"{out}/ids.txt", "--out", f"{out}/dogs"],
-        ["export", dataset, "--to", "webdataset", "--shard-size", "10", "--out", f"{out}/shards"],
-        ["export", dataset, "--to", "open-clip-csv", "--out", f"{out}/open_clip.csv"],
-        ["export", dataset, "--to", "release-json", "--out", f"{out}/again.json"],
-        ["label-by-text", dataset, "--out", f"{out}/labelled.parquet"],
-        ["verify", dataset],
-    ]
-
-
-@pytest.mark.parametrize("kind", ["memory", pytest.param("s3", marks=pytest.mark.slow)])
-def test_every_file_is_that_of_the_local_chain(
-    kind: str, bucket: Bucket, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    here, work = tmp_path / "here", tmp_path / "work"
-    work.mkdir()
-    run_all(steps(str(SAMPLE), str(here)), tmp_path)
-    expected = {name: data for name, data in local_files(here).items() if not name.startswith("dataset.work/")}
-    if kind == "memory":
-        memory = request.getfixturevalue("memory")
-        memory.put(str(SAMPLE), "/inputs/in", recursive=True)
-        said = run_all(steps(f"{MEMORY}/in", f"{MEMORY}/out"), work)
-        made = {name.removeprefix("/inputs/out/"): memory.cat_file(name) for name in memory.find("/inputs/out")}
-    else:
-        for name in ("release.json", "train"):
-            bucket.upload(SAMPLE / name, f"in/{name}")
-        said = run_all(steps(f"{bucket.url}/in", f"{bucket.url}/out"), work)
-        made = bucket.files("out")
-    assert made.keys() == expected.keys()
-    assert [name for name in made if made[name] != expected[name]] == []
-    assert {path.name for path in work.iterdir()} == {"dataset.work"}
-    assert SECRET not in said
-    assert not any(SECRET.encode() in data for data in (*made.values(), *local_files(work).values()))
-
-
-def run_all(commands: Sequence[list[str]], folder: Path) -> str:
-    """Run commands of ours in this process, in `folder`; return all that they say."""
-    said, before = "", Path.cwd()
-    os.chdir(folder)  # contextlib.chdir is there from Python 3.11 on
-    try:
-        for command in commands:
-            workers = ["--workers", "1"] if command[0] in ("build", "label-by-text") else []
-            code, output = invoke(*command, *workers)
+@pytest.mark.slow
+def test_every_file_is_that_of_the_local_chain(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 1)
+    for name in ("release.json", "train"):
+        bucket.upload(SAMPLE / name, f"in/{name}")
+    said = ""
+    for inputs, out in ((str(SAMPLE), str(tmp_path / "here")), (f"{bucket.url}/in", f"{bucket.url}/out")):
+        dataset = f"{out}/dataset"
+        for command in (
+            f"build --release {inputs}/release.json --images {inputs}/train --out {dataset} --work {tmp_path}/work",
+            f"filter {dataset} --has title --out-ids {out}/ids.txt",
+            f"filter {dataset} --class dog --ids {out}/ids.txt --out {out}/dogs",
+            f"export {dataset} --to webdataset --shard-size 10 --out {out}/shards",
+            f"export {dataset} --to open-clip-csv --out {out}/open_clip.csv",
+            f"export {dataset} --to release-json --out {out}/again.json",
+            f"label-by-text {dataset} --out {out}/labelled.parquet",
+            f"verify {dataset}",
+        ):
+            code, output = invoke(*command.split())
             assert code == 0, (command, output)
             said += output
-    finally:
-        os.chdir(before)
-    return said
+    made, expected = bucket.files("out"), local_files(tmp_path / "here")
+    assert made.keys() == expected.keys()
+    assert [name for name in made if made[name] != expected[name]] == []
+    assert SECRET not in said
+    assert not any(SECRET.encode() in data for data in made.values())
 
 
 def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,8 +162,9 @@ def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatc
         bucket.upload(SAMPLE / name, name)
     for inputs, out in ((str(SAMPLE), str(tmp_path / "local")), (bucket.url, f"{bucket.url}/dataset")):
         with FlickrStandIn(answerable_photos()) as flickr:
-            build = ["build", "--urls", f"{inputs}/urls.txt", "--ids", f"{inputs}/ids.txt", "--out", out]
-            build += ["--images", f"{inputs}/train", "--missing", "skip", "--work", str(tmp_path / "work")]
-            run_all([[*build, "--endpoint", flickr.endpoint, "--rate", "unlimited"]], tmp_path)
+            build = f"build --urls {inputs}/urls.txt --ids {inputs}/ids.txt --images {inputs}/train --missing skip"
+            more = f"--out {out} --work {tmp_path}/work --endpoint {flickr.endpoint} --rate unlimited --workers 1"
+            code, said = invoke(*build.split(), *more.split())
+            assert code == 0, said
     # The second build finds the answers of the first in the work folder, so even the times are the same.
     assert bucket.files("dataset") == local_files(tmp_path / "local")

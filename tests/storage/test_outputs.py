@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -350,38 +349,6 @@ def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
     assert str(private[0]) in str(told.value)
     places = [out, private[0]] if kind == "file" else [out / "a", private[0] / "a"]
     assert [path.read_text() for path in places] == ["second", "first"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from imagenet_captions.storage import outputs
-side, out = Path(sys.argv[1]), Path(sys.argv[2])
-real = Path.replace
-def replace(self, target):
-    if Path(target) == out:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, target)
-Path.replace = replace
-with outputs.producing([out], overwrite=True, beside=[side]) as (new_side, new):
-    outputs.write_record(new_side, {}, {})
-    new.write_text("new")
-"""
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_killed_between_side_and_main_file(tmp_path: Path, there: bool) -> None:
-    side, out = tmp_path / "out.csv.json", tmp_path / "out.csv"
-    if there:
-        record(side)
-        written(out, "old")
-    assert subprocess.run([sys.executable, "-c", KILLED, side, out]).returncode == -signal.SIGKILL
-    assert (out.read_text() == "old") if there else not out.exists()
-    with producing([out], overwrite=there, beside=[side]) as (new_side, new):
-        record(new_side)
-        new.write_text("new")
-    assert out.read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.csv.json"]
 
 
 HOLDER = """

@@ -8,7 +8,7 @@ import re
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,8 +22,8 @@ from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import Ranges, is_remote, place, refuse_secrets
-from tests.command_line import invoke, run_cli_apart
-from tests.storage.conftest import SECRET, Bucket, aws_environment
+from tests.command_line import invoke
+from tests.storage.conftest import SECRET, Bucket
 
 SAMPLE = SAMPLE_FOLDER / "release.json"
 
@@ -44,30 +44,23 @@ def test_what_is_on_this_machine_is_a_path(given: str, path: str) -> None:
     assert place(Path(path)) == Path(path)
 
 
-@pytest.mark.parametrize("given", ["train", PurePath("train"), Path("train")])
-def test_settings_hold_the_place_of_what_was_given(given: str | PurePath) -> None:
-    settings = PackageSettings(images=given)
+def test_settings_hold_the_place_of_what_was_given() -> None:
+    settings = PackageSettings(images="train")
     assert settings.images == pickle.loads(pickle.dumps(settings)).images == Path("train")
     assert replace(settings, images="memory://a/b").images == place("memory://a/b")
-    for refused in (
-        lambda: PackageSettings(images=f"s3://key:{SECRET}@bucket/train"),
-        lambda: ExportSettings(to="open-clip-csv", path_prefix=f"https://me:{SECRET}@host/train"),
-    ):
-        with pytest.raises(InputError, match="which may hold a secret"):
-            refused()
+    with pytest.raises(InputError, match="which may hold a secret"):
+        PackageSettings(images=f"s3://key:{SECRET}@bucket/train")
+    with pytest.raises(InputError, match="which may hold a secret"):
+        ExportSettings(to="open-clip-csv", path_prefix=f"https://me:{SECRET}@host/train")
 
 
 def test_names_are_those_of_pathlib() -> None:
-    here, there = Path("/bucket/a/b.tar.gz"), place("memory://bucket/a/b.tar.gz")
-    assert (there.name, there.suffix) == (here.name, here.suffix)
-    assert str(there.parent) == "memory://bucket/a"
+    there = place("memory://bucket/a/b.tar.gz")
+    assert (there.name, there.suffix, str(there.parent)) == ("b.tar.gz", ".gz", "memory://bucket/a")
     assert str(there.with_suffix(".json")) == "memory://bucket/a/b.tar.json"
-    assert str(there.with_name("c")) == "memory://bucket/a/c"
     assert str(there.parent / "x" / "y/z") == "memory://bucket/a/x/y/z"
     assert [str(parent) for parent in there.parents] == ["memory://bucket/a", "memory://bucket"]
-    assert there == place("memory://bucket//a/b.tar.gz/")
-    assert there != here
-    assert len({there, place("memory://bucket/a/b.tar.gz"), here}) == 2
+    assert there == place("memory://bucket//a/b.tar.gz/") != Path("/bucket/a/b.tar.gz")
     assert sorted([there, there.parent]) == [there.parent, there]
 
 
@@ -238,9 +231,6 @@ MISTAKES = [
     ("verify s3://no-such-bucket-here/x", "no manifest.json"),
     ("build --release {bucket}/no.json --out {tmp}/x", "no.json does not exist"),
     ("clean --release {sample} --out s3://no-such-bucket-here/y", "or its bucket does not"),
-    ("verify s3://AKIA:{secret}@bucket/x", "hold a secret"),
-    ("match --urls https://host/x?X-Amz-Signature={secret}", "hold a secret"),
-    ("verify S3://", "names no bucket"),
     ("verify gs://bucket/x", "; for the extra 'cloud' run"),
     ("verify sftp://host/x", "sftp:// needs a package that is not installed ("),
     ("build --release {sample} --out {bucket}/x --work {bucket}/work", "need a disk"),
@@ -292,21 +282,3 @@ def test_a_web_server_that_fails_is_not_taken_for_a_missing_file(command: str) -
         code, said = invoke(*command.format(url=f"{here}/gone").split())
         assert (code, "cannot be used" in said) == (2, False), said
         server.shutdown()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("environment", "says"),
-    [
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "EndpointConnectionError"),
-        ({"AWS_ENDPOINT_URL": "nonsense"}, "cannot be used: ValueError"),
-        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials; check the network"),
-    ],
-)
-def test_an_endpoint_that_does_not_answer(server: str, environment: dict[str, str], says: str, tmp_path: Path) -> None:
-    nowhere = {"AWS_CONFIG_FILE": str(tmp_path / "no"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no")}
-    told = run_cli_apart("verify", "s3://bucket/x", **{**aws_environment(), **nowhere, **environment})
-    assert told.returncode == 2
-    assert says in told.stderr
-    assert len(told.stderr.splitlines()) == 1
-    assert SECRET not in told.stderr

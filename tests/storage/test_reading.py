@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -82,36 +81,3 @@ def test_a_file_that_was_replaced_has_its_new_footer(bucket: Bucket, tmp_path: P
         url = bucket.upload(tmp_path / "a.parquet", "a.parquet")
         assert read_metadata(place(url)).num_rows == rows
         assert read_metadata(place(url)).num_rows == rows
-
-
-def test_the_rows_are_those_of_the_local_dataset(dataset: Path, bucket: Bucket) -> None:
-    url = bucket.upload(dataset, "dataset")
-    condition = ic.contains("title", "photo") & (pc.field("label") < 5)
-    here, there = ic.load(dataset, condition), ic.load(url, condition)
-    assert there.data.table.equals(here.data.table)
-    assert there.features == here.features
-    streamed = ic.load(url, condition, streaming=True, columns=["image_id", "caption"])
-    assert list(streamed) == here.select_columns(["image_id", "caption"]).to_list()
-
-
-def test_all_forms_of_images_are_read_from_a_store(dataset: Path, bucket: Bucket, tmp_path: Path) -> None:
-    import tarfile
-
-    ids = [f"{wnid}_{number}" for wnid in classes.wnids()[:3] for number in (1, 2, 3)]
-    held = {image_id: image(image_id) for image_id in ids}
-    folder = train_folder(tmp_path / "train", held)
-    with tarfile.open(tmp_path / "train.tar", "w") as tar:
-        for name in sorted(path.name for path in folder.iterdir()):
-            inner = tmp_path / f"{name}.tar"
-            with tarfile.open(inner, "w") as images:
-                for path in sorted((folder / name).iterdir()):
-                    images.add(path, path.name)
-            tar.add(inner, inner.name)
-    captions = write_captions(tmp_path / "captions.parquet", ids)
-    for number, source in enumerate(("train", "train.tar", "parquet")):
-        given = tmp_path / source if source != "parquet" else tmp_path / "local-0" / "data"
-        url = bucket.upload(given, f"images/{source}")
-        for images_at, out in ((given, tmp_path / f"local-{number}"), (place(url), tmp_path / f"remote-{number}")):
-            made = package(captions, out, PackageSettings(images=images_at, workers=2))
-            assert made.images == 9, source
-        assert local_files(tmp_path / f"remote-{number}") == local_files(tmp_path / f"local-{number}"), source
