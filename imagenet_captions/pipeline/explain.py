@@ -37,8 +37,7 @@ _OF_ANOTHER = "is not of the build that made the dataset"
 
 @dataclass
 class Explanation:
-    """The life of one id, with the parts of `explain --json`; what is not known is None or empty, and `unknown` says
-    why."""
+    """The life of one id; a part that is not known is None or empty, and `unknown` says why."""
 
     image_id: str
     wnid: str
