@@ -118,7 +118,7 @@ class ImageSource:
         def take(path: str | None) -> bool:
             return scratch is not None and path is not None and keyed(path) is not None
 
-        with nullcontext() if scratch is None else (scratch / "images").open("wb") as spool:
+        with nullcontext() if scratch is None else (scratch / "images").open("wb", buffering=0) as spool:
             for table, column in columns.items():
                 for path, data in read_images(table, column, take):
                     if (key := keyed(path or "null")) is None:

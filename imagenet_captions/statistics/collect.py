@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import read_outcome_counts
+from imagenet_captions.errors import shortened
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageIndex
@@ -144,11 +145,6 @@ class Stats:
         """Return the distribution of rows per class, empty classes included."""
         return Distribution(Counter(entry.rows for entry in self.classes))
 
-    @property
-    def rarest_first(self) -> Sequence[ClassStats]:
-        """Return the classes that have rows, the rarest first; of equal ones the lower label first."""
-        return sorted((entry for entry in self.classes if entry.rows), key=lambda entry: entry.rows)
-
 
 def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     """Measure a dataset; `print` shows the result as tables.
@@ -170,15 +166,14 @@ def collect(shards: Shards, images: ImageIndex | None = None) -> Stats:
         columns += ["image_id", "photo_id"]
     elif "image" in shards.schema().names:
         columns.append("image.path")
-    with shards.unchanged():
-        with progress("stats", shards.rows, "rows") as bar:
+    with shards.unchanged(), progress("stats", shards.rows, "rows") as bar:
 
-            def watched() -> Iterator[pa.RecordBatch]:
-                for batch in shards.read(columns, rows=_ROWS_AT_ONCE):
-                    yield batch
-                    bar.update(len(batch))
+        def watched() -> Iterator[pa.RecordBatch]:
+            for batch in shards.read(columns, rows=_ROWS_AT_ONCE):
+                yield batch
+                bar.update(len(batch))
 
-            measured = measure(watched(), keys, shards.manifest.classes)
+        measured = measure(watched(), keys, shards.manifest.classes)
         return replace(measured, funnel=read_outcome_counts(shards.outcomes))
 
 
@@ -197,9 +192,16 @@ def measure(
     repeated: dict[int, str] = {}  # hash → caption
     for batch in chain([pa.RecordBatch.from_pylist([], CAPTIONS)], batches):
         facts.append(_facts(batch, on_disk))
-        _add_tags(batch, tags)
+        of_row = pc.take(batch["wnid"], pc.list_parent_indices(batch["tags"]))
+        pairs = pa.table({"wnid": of_row, "tag": pc.utf8_lower(pc.list_flatten(batch["tags"]))})
+        by_class = pairs.group_by(["wnid", "tag"]).aggregate([]).group_by("wnid").aggregate([("tag", "list")])
+        for found in by_class.to_pylist():
+            tags[found["wnid"]].append(np.array([hash(tag) for tag in found["tag_list"]], np.int64))
         for name, counts in markup.items():
-            _add_markup(batch[name], counts)
+            texts = pc.binary_join(batch["tags"], "\n") if name == "tags" else batch[name]
+            for kind, (sign, pattern) in _MARKUP.items():
+                suspects = texts.filter(pc.match_substring(texts, sign)) if sign else texts  # few have it
+                counts[kind] += pc.sum(pc.match_substring_regex(suspects, pattern)).as_py() or 0
         for caption in batch["caption"].to_pylist():
             hashed = hash(caption)
             captions[hashed] += 1
@@ -212,7 +214,7 @@ def measure(
     masks = {name: rows[name] for name in TEXT_FIELDS} | either
     times = {hashed: captions[hashed] for hashed in repeated}
     most = sorted(times, key=lambda hashed: (-times[hashed], repeated[hashed]))[:_SHOWN_DUPLICATES]
-    shown = tuple((_shortened(repeated[hashed]), times[hashed]) for hashed in most)
+    shown = tuple((shortened(repeated[hashed], _LONGEST_SHOWN), times[hashed]) for hashed in most)
     sums: dict[str, Any] = {name: _sum(getattr(entry, name) for entry in found) for name in _SUMS}
     return Stats(
         classes=tuple(found),
@@ -246,22 +248,6 @@ def _facts(batch: pa.RecordBatch, on_disk: pa.StringArray | None) -> pa.Table:
     return pa.table(facts)
 
 
-def _add_tags(batch: pa.RecordBatch, hashes: dict[str, list[Hashes]]) -> None:
-    of_row = pc.take(batch["wnid"], pc.list_parent_indices(batch["tags"]))
-    pairs = pa.table({"wnid": of_row, "tag": pc.utf8_lower(pc.list_flatten(batch["tags"]))})
-    different = pairs.group_by(["wnid", "tag"]).aggregate([]).group_by("wnid").aggregate([("tag", "list")])
-    for found in different.to_pylist():
-        hashes[found["wnid"]].append(np.array([hash(tag) for tag in found["tag_list"]], np.int64))
-
-
-def _add_markup(texts: pa.Array, counts: dict[str, int]) -> None:
-    if pa.types.is_list(texts.type):
-        texts = pc.binary_join(texts, "\n")
-    for kind, (sign, pattern) in _MARKUP.items():
-        suspects = texts.filter(pc.match_substring(texts, sign)) if sign else texts  # few have it
-        counts[kind] += pc.sum(pc.match_substring_regex(suspects, pattern)).as_py() or 0
-
-
 def _classes(
     rows: pa.Table, tags: Mapping[str, Hashes], on_disk: pa.StringArray | None, among: ClassSet
 ) -> list[ClassStats]:
@@ -291,7 +277,3 @@ def _counts(values: pa.Array | pa.ChunkedArray) -> dict[Any, int]:
     """Return how often each value occurs, the most frequent first."""
     counts = [(found["values"], found["counts"]) for found in values.value_counts().to_pylist()]
     return dict(sorted(counts, key=lambda item: (-item[1], str(item[0]))))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

@@ -132,7 +132,7 @@ def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
         assert part == in_order
         assert part.total.lost > 0
     assert str(stats(both[0])) == str(stats(both[1]))
-    assert gallery(Shards(both[0]), None, 7, Thumbnails("all")) == gallery(Shards(both[1]), None, 7, Thumbnails("all"))
+    assert gallery(Shards(both[0]), None, Thumbnails("all")) == gallery(Shards(both[1]), None, Thumbnails("all"))
 
 
 def test_shards(text_dataset: Path, tmp_path: Path) -> None:

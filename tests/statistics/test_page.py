@@ -1,4 +1,4 @@
-"""The page in a real browser, headless: what stands on it after its script ran."""
+"""The page of `stats`: what stands in it, and in a real browser, headless, what its script does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -35,30 +33,16 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
-browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-# Put beside the page: loads it into a frame of a phone's width and notes how wide it and its parts become.
-PHONE = """<!doctype html><link rel="icon" href="data:,">
-<iframe id="phone" src="report.html" width="390" height="800"></iframe><script>
-document.getElementById("phone").addEventListener("load", (event) => {
-  const inside = event.target.contentDocument;
-  for (const details of inside.querySelectorAll("details")) details.open = true;
-  const small = [...inside.querySelectorAll("nav a, button, summary, input")].filter((node) => {
-    const box = node.getBoundingClientRect();
-    return box.height > 0 && box.height < 24;
-  });
-  document.body.dataset.wide = inside.documentElement.scrollWidth;
-  document.body.dataset.small = small.length;
-});</script>"""
-
-# Types into the search as a user would, and turns a page, then copies what is there.
+# Opens the page at a search and uses it as a person would, and once more as wide as a phone; notes what is there.
 DRIVEN = """<!doctype html><link rel="icon" href="data:,">
-<iframe id="page" src="report.html" width="1200" height="800"></iframe><script>
+<iframe id="page" src="report.html#q=dog%20BEACH" width="1200" height="800"></iframe>
+<iframe id="phone" src="report.html" width="390" height="800"></iframe><script>
+const note = (name, value) => { document.body.dataset[name] = value; };
+const box = (node) => node.getBoundingClientRect();
 document.getElementById("page").addEventListener("load", (event) => {
   const inside = event.target.contentDocument, view = event.target.contentWindow;
-  const shown = () => inside.querySelectorAll("#cards > li:not([hidden])").length;
-  const note = (name, value) => { document.body.dataset[name] = value; };
-  note("all", shown());
+  const shown = () => [...inside.querySelectorAll("#cards > li:not([hidden]) article")];
+  note("address", shown().map((card) => card.id) + " " + inside.getElementById("found").textContent);
   inside.body.dispatchEvent(new view.KeyboardEvent("keydown", { key: "/", bubbles: true, cancelable: true }));
   note("focused", inside.activeElement.id);
   const type = (text) => {
@@ -66,32 +50,26 @@ document.getElementById("page").addEventListener("load", (event) => {
     inside.activeElement.dispatchEvent(new view.Event("input"));
   };
   type("ZURICH script");
-  note("found", shown());
-  note("hash", view.location.hash);
+  note("found", shown().length + " " + view.location.hash);
   type("nothing has this");
-  note("none", shown() + " " + !inside.getElementById("nothing").hidden);
+  note("none", shown().length + " " + !inside.getElementById("nothing").hidden);
+  type("");
+  const rows = Map.groupBy(shown(), (card) => box(card).top);
+  note("ragged", [...rows.values()].filter((row) => new Set(row.map((card) => box(card).height)).size > 1).length);
+  note("all", shown().length);
   inside.querySelector("#classes details").open = true;
   inside.querySelectorAll("#classes thead button")[1].click();
   inside.querySelectorAll("#classes thead button")[1].click();
   note("most", inside.querySelector("#classes tbody tr td").textContent);
   note("title", inside.title);
-  const box = (node) => node.getBoundingClientRect();
-  type("");
-  const cards = [...inside.querySelectorAll(".card")].filter((card) => box(card).height > 0);
-  const rows = Map.groupBy(cards, (card) => box(card).top);
-  note("ragged", [...rows.values()].filter((row) => new Set(row.map((card) => box(card).height)).size > 1).length);
-  note("rows", rows.size > 1);
-  note("apart", box(inside.querySelector("footer")).top - box(inside.querySelector("main")).bottom >= 48);
+});
+document.getElementById("phone").addEventListener("load", (event) => {
+  const inside = event.target.contentDocument;
+  for (const details of inside.querySelectorAll("details")) details.open = true;
+  const pressed = [...inside.querySelectorAll("nav a, button, summary, input")].map((node) => box(node).height);
+  note("wide", inside.documentElement.scrollWidth);
+  note("small", pressed.filter((height) => height > 0 && height < 24).length);
 });</script>"""
-
-
-@dataclass
-class Seen:
-    """The page as the browser left it, what it logged, and the addresses that it asked for by itself."""
-
-    dom: str
-    console: list[str]
-    asked: list[str]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -99,96 +77,32 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def served(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(report(Shards(dataset), ic.stats(dataset)), encoding="utf-8")
-    (folder / "phone.html").write_text(PHONE, encoding="utf-8")
-    (folder / "driven.html").write_text(DRIVEN, encoding="utf-8")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def open_page(address: str, folder: Path) -> Seen:
-    """Open an address in a browser of its own."""
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_searches_and_sorts_and_asks_for_nothing(dataset: Path, tmp_path: Path) -> None:
     assert CHROMIUM is not None
-    log = folder / "net.json"
+    (tmp_path / "report.html").write_text(report(Shards(dataset), ic.stats(dataset)), encoding="utf-8")
+    (tmp_path / "driven.html").write_text(DRIVEN, encoding="utf-8")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address, log = f"http://127.0.0.1:{server.server_port}", tmp_path / "net.json"
+    arguments = [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom"]
     done = subprocess.run(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", address],
-        capture_output=True,
-        text=True,
-        timeout=HANGS_AFTER,
-        check=True,
-    )
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        [CHROMIUM, *FLAGS, *arguments, f"{address}/driven.html"],
+        capture_output=True, text=True, timeout=HANGS_AFTER, check=True,
+    )  # fmt: skip
+    server.shutdown()
+    server.server_close()
+    body = re.search(r"<body([^>]*)>", done.stdout)
+    assert body is not None
+    assert dict(re.findall(r'data-([a-z]+)="([^"]*)"', body[1])) == {
+        "address": f"{IDS[1]} 1 row of 11", "focused": "query", "found": "1 #q=ZURICH+script", "none": "0 true",
+        "ragged": "0", "all": "11", "most": "3", "title": "dataset · ImageNet-Captions", "wide": "390", "small": "0",
+    }  # fmt: skip
+    assert "CONSOLE" not in done.stderr
     # The browser itself asks its maker for this and that; what a page asks for names the page's origin.
     started = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    asked = {
-        params["url"] for params in started if str(params.get("initiator", "")).startswith("http") and "url" in params
-    }
-    return Seen(done.stdout, console, sorted(asked))
-
-
-def noted(dom: str) -> dict[str, str]:
-    """What a page beside the report wrote on its body."""
-    body = re.search(r"<body([^>]*)>", dom)
-    assert body is not None
-    return dict(re.findall(r'data-([a-z]+)="([^"]*)"', body[1]))
-
-
-def shown_cards(dom: str) -> list[str]:
-    """The ids of the cards that are not hidden."""
-    return re.findall(r'<li><article class="card" id="([^"]+)"', dom)
-
-
-@browser
-def test_the_gallery_shows_all_texts_and_runs_none(served: str, tmp_path: Path) -> None:
-    seen = open_page(f"{served}/report.html", tmp_path)
-    assert seen.console == []
-    assert seen.asked == []
-    assert len(shown_cards(seen.dom)) == 11
-    assert "<title>dataset · ImageNet-Captions</title>" in seen.dom
-    assert '&lt;script&gt;document.title="owned"' in seen.dom
-    assert seen.dom.count("<script") == 1
-    assert "onerror" not in "".join(re.findall(r"<img[^>]*>", seen.dom))
-    assert "javascript:" not in seen.dom
-
-
-@browser
-def test_the_address_fills_the_search(served: str, tmp_path: Path) -> None:
-    seen = open_page(f"{served}/report.html#q=dog%20BEACH", tmp_path)
-    assert shown_cards(seen.dom) == [IDS[1]]
-    assert re.search(r'<output id="found"[^>]*>1 row of 11</output>', seen.dom)
-
-
-@browser
-def test_search_keys_and_sorting(served: str, tmp_path: Path) -> None:
-    seen = open_page(f"{served}/driven.html", tmp_path)
-    assert noted(seen.dom) == {
-        "all": "11",
-        "focused": "query",
-        "found": "1",
-        "hash": "#q=ZURICH+script",
-        "none": "0 true",
-        "most": "3",
-        "title": "dataset · ImageNet-Captions",
-        "ragged": "0",
-        "rows": "true",
-        "apart": "true",
-    }
-    assert seen.console == []
-    assert seen.asked == [f"{served}/report.html"]  # of the page around it, so what a page asks for is seen
-
-
-@browser
-def test_a_phone_scrolls_one_way_only(served: str, tmp_path: Path) -> None:
-    seen = open_page(f"{served}/phone.html", tmp_path)
-    assert noted(seen.dom) == {"wide": "390", "small": "0"}
+    asked = {each["url"] for each in started if str(each.get("initiator", "")).startswith("http") and "url" in each}
+    assert {url.partition("#")[0] for url in asked} == {f"{address}/report.html"}
 
 
 class Tags(HTMLParser):
@@ -196,73 +110,60 @@ class Tags(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.found: list[tuple[str, dict[str, str]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
 
 
 def test_the_page_names_nothing_outside_and_labels_what_it_draws(dataset: Path) -> None:
     page = report(Shards(dataset), ic.stats(dataset))
     assert HOSTILE not in page
+    assert "&lt;script&gt;document.title=&#34;owned&#34;" in page
     parser = Tags()
     parser.feed(page)
     for tag, attributes in parser.found:
         assert not any(name.startswith("on") or name == "style" for name in attributes)
         if tag == "img":
             assert attributes["alt"]
-            assert str(attributes["src"]).startswith("data:image/jpeg;base64,")
+            assert attributes["src"].startswith("data:image/jpeg;base64,")
         if tag == "link":
             assert attributes["href"] == "data:,"
         if tag == "a":
-            assert re.match(r"#|https://www\.flickr\.com/", str(attributes["href"]))
+            assert re.match(r"#|https://www\.flickr\.com/", attributes["href"])
         if tag == "svg":
             assert attributes.get("aria-hidden") == "true" or attributes["aria-labelledby"]
-        if tag == "rect" and "x" in attributes:
-            x, y, width, height = (float(str(attributes[name])) for name in ("x", "y", "width", "height"))
-            assert 40 <= x < x + width <= 392
-            assert 14 <= y <= y + height <= 188
     names = [tag for tag, _ in parser.found]
     assert names.count("rect") > 20
+    assert names.count("img") == 11
     assert names.count("table") == names.count("caption")
-    assert names.count("script") == names.count("h1") == 1
+    assert names.count("script") == names.count("h1") == names.count("polygon") == 1
     assert not {"iframe", "object", "embed", "base"} & set(names)
-    policy = next(
-        attributes["content"] for tag, attributes in parser.found if tag == "meta" and "http-equiv" in attributes
-    )
-    assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'sha256-")
-    assert "http://" not in re.sub(r">[^<]*<", "><", page).replace("http-equiv", "")
-
-
-def test_no_two_parts_share_a_title(dataset: Path) -> None:
-    page = report(Shards(dataset), ic.stats(dataset))
+    policy = next(attributes["content"] for tag, attributes in parser.found if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     titles = re.findall(r"<(?:caption|figcaption><h3)>(.*?)<", page.split('id="gallery"')[0])
-    assert len(titles) > 8
-    assert len(set(titles)) == len(titles)
+    assert len(set(titles)) == len(titles) > 8
 
 
 @pytest.fixture(scope="module")
 def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four classes of three rows: all rights reserved, license not known, and two that may be shown."""
     folder = tmp_path_factory.mktemp("licenses")
-    captions = write_captions(folder / "captions.parquet")
-    table = pq.read_table(captions)
-    numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, pa.int32())
-    column = table.schema.get_field_index("license")
-    pq.write_table(
-        table.set_column(column, table.schema.field(column), numbers.cast(table.schema.field(column).type)), captions
-    )
-    source = train_folder(folder / "train", images())
-    package(captions, folder / "dataset", PackageSettings(images=source, workers=1))
+    table = pq.read_table(write_captions(folder / "captions.parquet"))
+    at = table.schema.get_field_index("license")
+    numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, table.schema.field(at).type)
+    pq.write_table(table.set_column(at, table.schema.field(at), numbers), folder / "captions.parquet")
+    settings = PackageSettings(images=train_folder(folder / "train", images()), workers=1)
+    package(folder / "captions.parquet", folder / "dataset", settings)
     return folder / "dataset"
 
 
 @pytest.mark.parametrize(
     ("thumbnails", "shown", "note"),
     [
-        (Thumbnails.OPEN, 6, "Photos not shown: 6 of 12 (3 all rights reserved, 3 license not known)."),
+        (Thumbnails.OPEN, 6, "Photos not shown: 3 all rights reserved, 3 license not known."),
         (Thumbnails.ALL, 12, None),
-        (Thumbnails.NONE, 0, "Photos are not shown, because of --thumbnails none."),
+        (Thumbnails.NONE, 0, None),
     ],
 )
 def test_photos_are_shown_by_license(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:
@@ -270,4 +171,4 @@ def test_photos_are_shown_by_license(licensed: Path, thumbnails: Thumbnails, sho
     assert page.count("data:image/jpeg;base64,") == shown
     assert ("not shown" in page) is (note is not None)
     assert note is None or note in page
-    assert page.count("Not shown: all rights reserved") == (3 if thumbnails is Thumbnails.OPEN else 0)
+    assert page.count("Not shown: all rights reserved") == (3 if note else 0)
