@@ -124,12 +124,24 @@ def publish(
     ] = False,
     private: Annotated[bool, option("Show the repository to you or your group alone.")] = False,
     dry_run: Annotated[bool, option("List the files and their sizes, and contact nobody.")] = False,
+    revision: Annotated[str | None, option("A branch to publish on. Default: main.")] = None,
+    create_pr: Annotated[bool, option("Open a pull request with the commit.")] = False,
+    message: Annotated[str | None, option("The first line of the commit.")] = None,
 ) -> str:
-    from imagenet_captions.publishing.publish import NOTICE, check_repository
+    from imagenet_captions.publishing.publish import MESSAGE, NOTICE, check_repository
     from imagenet_captions.publishing.publish import publish as publish_dataset
 
     check_repository(repo)
     if with_images:
         click.echo(f"{NOTICE}\n")
-    published = publish_dataset(dataset, repo, with_images=with_images, private=private, dry_run=dry_run)
+    published = publish_dataset(
+        dataset,
+        repo,
+        with_images=with_images,
+        private=private,
+        dry_run=dry_run,
+        revision=revision,
+        create_pr=create_pr,
+        message=message or MESSAGE,
+    )
     return f"{published}\n{published.url or 'nothing was sent: this was a dry run'}"

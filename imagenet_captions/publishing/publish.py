@@ -5,22 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from imagenet_captions.dataset.shards import FileEntry, Shards
-from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, quoted
-from imagenet_captions.storage.faults import (
-    causes_of,
-    client_error,
-    hub_answers,
-    message_of,
-    without_secrets,
-)
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, aligned, quoted
+from imagenet_captions.storage.faults import causes_of, client_error, hub_answers, message_of, without_secrets
 from imagenet_captions.storage.files import CARD, MANIFEST, parse_json, read_json
 from imagenet_captions.storage.outputs import DATASET_FORMAT
 from imagenet_captions.storage.parquet import read_schema
@@ -49,19 +43,11 @@ extra_gated_fields:
   I agree to ImageNet's terms of access: checkbox
 """
 
+MESSAGE = "Publish the dataset with imagenet-captions"
+
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _OF_THE_HUB = {".gitattributes"}  # what the Hub puts into a new repository
 _READ_BY_LOAD_DATASET = ("data/", "raw/")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file to publish: where it lies, or its bytes if they are not those in the folder."""
-
-    name: str  # in the repository
-    content: Path | bytes
-    bytes: int
-    sha256: str | None = None  # None for the manifest, which nothing lists
 
 
 @dataclass(frozen=True)
@@ -73,9 +59,7 @@ class Published:
 
     def __str__(self) -> str:
         sizes = {**self.files, f"{len(self.files)} files": sum(self.files.values())}
-        width = max(map(len, sizes))
-        digits = max(len(f"{size:,}") for size in sizes.values())
-        return "\n".join(f"{name:<{width}}  {size:>{digits},} bytes" for name, size in sizes.items())
+        return "\n".join(aligned([(name, f"{size:,} bytes") for name, size in sizes.items()]))
 
 
 class _Listing(msgspec.Struct):
@@ -92,7 +76,15 @@ def check_repository(repo: str) -> None:
 
 
 def publish(
-    dataset: PlaceLike, repo: str, *, with_images: bool = False, private: bool = False, dry_run: bool = False
+    dataset: PlaceLike,
+    repo: str,
+    *,
+    with_images: bool = False,
+    private: bool = False,
+    dry_run: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    message: str = MESSAGE,
 ) -> Published:
     """Publish a dataset folder as the dataset repository `repo` of the Hugging Face Hub.
 
@@ -101,7 +93,8 @@ def publish(
     All files appear in one commit, which also removes files that only an earlier version had. If the upload is
     interrupted, nothing is published, and the same call goes on: what the Hub has already is not sent again. A dataset
     with images needs `with_images`, which makes the repository gated under ImageNet's terms. The token is the one that
-    `huggingface_hub` finds. `dry_run` lists the files and contacts nobody.
+    `huggingface_hub` finds. `dry_run` lists the files and contacts nobody. `huggingface_hub` makes the commit with
+    `revision`, a branch that exists, with `create_pr` and with `message`.
 
     Raises InputError for a dataset or a repository that cannot be used, and without the right to write; NetworkError if
     the Hub cannot be reached or fails.
@@ -109,44 +102,10 @@ def publish(
     dataset = require_local(place(dataset), "the dataset", "publishing reads this machine alone")
     check_repository(repo)
     with Shards(dataset).unchanged() as shards:
-        parts = _parts_of(shards, dataset, with_images)
-    url = None if dry_run else _upload(shards, parts, repo, private, gated=with_images)
-    return Published({part.name: part.bytes for part in parts}, url)
-
-
-def _parts_of(shards: Shards, folder: Path, with_images: bool) -> list[Part]:
-    """Return the files to publish, sorted by name; with images, the card asks for agreement to ImageNet's terms."""
-    shards.require_whole()
-    files = [*shards.files("data"), *shards.files("raw")]
-    has_images = any("binary" in str(kind) for file in files for kind in read_schema(file).types)
-    if with_images and not has_images:
-        raise InputError(f"{folder} has no images; leave out `with_images`")
-    if has_images and not with_images:
-        raise InputError(
-            f"{folder} has images, which ImageNet's terms keep out of open repositories; make a copy without them "
-            "(`without_images` of filter), or give `with_images`"
-        )
-    listed = shards.manifest.files
-    parts = {name: Part(name, folder / name, entry.bytes, entry.sha256) for name, entry in listed.items()}
-    record = folder / MANIFEST
-    parts[MANIFEST] = Part(MANIFEST, record, record.stat().st_size)
-    if with_images:
-        text = (folder / CARD).read_text(encoding="utf-8")
-        card = parts[CARD] = _part(CARD, _GATE + text.removeprefix("---\n"))
-        listing = read_json(record, dict[str, Any], "the manifest")
-        listing["files"][CARD] = vars(FileEntry(str(card.sha256), card.bytes, None))
-        text = json.dumps(listing, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        parts[MANIFEST] = replace(_part(MANIFEST, text), sha256=None)
-    return [parts[name] for name in sorted(parts)]
-
-
-def _part(name: str, text: str) -> Part:
-    content = text.encode()
-    return Part(name, content, len(content), hashlib.sha256(content).hexdigest())
-
-
-def _upload(shards: Shards, parts: Sequence[Part], repo: str, private: bool, gated: bool) -> str:
-    """Make the repository hold these parts, and return the address of the commit."""
+        files = _files_of(shards, dataset, with_images)
+    sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
+    if dry_run:
+        return Published(sizes, None)
     from huggingface_hub import HfApi, get_token
 
     api = HfApi()
@@ -157,43 +116,78 @@ def _upload(shards: Shards, parts: Sequence[Part], repo: str, private: bool, gat
         )
     if not hub_answers():
         raise NetworkError(f"{hub} cannot be reached from here; run it again with a network")
+    where = {"revision": revision, "create_pr": create_pr}
     try:
-        url = _commit(api, shards, parts, repo, private, gated)
+        url = _commit(api, shards, files, repo, private, with_images, message, **where)
     except (OSError, RuntimeError, ValueError, client_error()) as error:
         raise _explained(error, repo, hub) from None
-    return without_secrets(url)
+    return Published(sizes, without_secrets(url))
 
 
-def _commit(api: HfApi, shards: Shards, parts: Sequence[Part], repo: str, private: bool, gated: bool) -> str:
+def _files_of(shards: Shards, folder: Path, with_images: bool) -> dict[str, Path | bytes]:
+    """Return the files to publish by name; with images, the card asks for agreement to ImageNet's terms."""
+    shards.require_whole()
+    shard_files = [*shards.files("data"), *shards.files("raw")]
+    has_images = any("binary" in str(kind) for file in shard_files for kind in read_schema(file).types)
+    if with_images and not has_images:
+        raise InputError(f"{folder} has no images; leave out `with_images`")
+    if has_images and not with_images:
+        raise InputError(
+            f"{folder} has images, which ImageNet's terms keep out of open repositories; make a copy without them "
+            "(`without_images` of filter), or give `with_images`"
+        )
+    files: dict[str, Path | bytes] = {name: folder / name for name in sorted([*shards.manifest.files, MANIFEST])}
+    if with_images:
+        card = (_GATE + (folder / CARD).read_text(encoding="utf-8").removeprefix("---\n")).encode()
+        listing = read_json(folder / MANIFEST, dict[str, Any], "the manifest")
+        listing["files"][CARD] = {"sha256": hashlib.sha256(card).hexdigest(), "bytes": len(card), "rows": None}
+        text = json.dumps(listing, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        files |= {CARD: card, MANIFEST: text.encode()}
+    return files
+
+
+def _commit(
+    api: HfApi,
+    shards: Shards,
+    files: Mapping[str, Path | bytes],
+    repo: str,
+    private: bool,
+    gated: bool,
+    message: str,
+    **where: Any,
+) -> str:
+    """Make the repository hold these files, and return the address of the commit or pull request."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-    before = api.dataset_info(repo)
-    new = {part.name for part in parts}
-    earlier = _files_of_ours(api, repo, before, new)
+    before = api.dataset_info(repo, revision=where["revision"])
+    earlier = _files_of_ours(api, repo, before, files.keys())
     if private and not before.private:
         raise InputError(f"the repository {repo} exists and is public; give another name, or leave out `private`")
     if gated and not before.gated:
         api.update_repo_settings(repo, repo_type="dataset", gated="auto")
-    contents = [part.content if isinstance(part.content, bytes) else str(part.content) for part in parts]
     # A list, because the client marks the operations as it uploads their files.
-    additions = [CommitOperationAdd(part.name, content) for part, content in zip(parts, contents, strict=True)]
+    additions = [
+        CommitOperationAdd(name, file if isinstance(file, bytes) else str(file)) for name, file in files.items()
+    ]
     with shards.unchanged():
-        api.preupload_lfs_files(repo, additions, repo_type="dataset", free_memory=False)
-        for part, addition in zip(parts, additions, strict=True):
-            if part.sha256 not in (None, addition.upload_info.sha256.hex()):  # the client has read the file anyway
+        api.preupload_lfs_files(repo, additions, repo_type="dataset", free_memory=False, **where)
+        for name, addition in zip(files, additions, strict=True):
+            entry = shards.manifest.files.get(name)  # the client has hashed the file anyway
+            if entry and isinstance(files[name], Path) and entry.sha256 != addition.upload_info.sha256.hex():
                 raise InputError(
-                    f"{shards.dataset} is damaged: {part.name} has other bytes than when it was written; "
-                    "package it again"
+                    f"{shards.dataset} is damaged: {name} has other bytes than when it was written; package it again"
                 )
+    removals = [CommitOperationDelete(name) for name in sorted(earlier - files.keys())]
     done = api.create_commit(
         repo,
-        [*additions, *(CommitOperationDelete(name) for name in sorted(earlier - new))],
-        commit_message="Publish the dataset with imagenet-captions",
+        [*additions, *removals],
+        commit_message=message,
         repo_type="dataset",
         parent_commit=before.sha,
+        **where,
     )
-    return str(done.commit_url)
+    return str(done.pr_url or done.commit_url)
 
 
 def _files_of_ours(api: HfApi, repo: str, before: DatasetInfo, new: Set[str]) -> set[str]:

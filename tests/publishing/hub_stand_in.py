@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if self.command == "HEAD":
             return {}
-        self.hub.calls.append(f"{self.command} {path}")
+        self.hub.calls.append(f"{self.command} {self.path}")
         if path.startswith("/large/"):
             return self._receive(path.removeprefix("/large/"), body)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"url": url}
 
     def _ask(self, name: str, repo: Repo, what: str, body: bytes) -> Any:
-        if what in ("", "revision/main"):
+        if what == "" or what.startswith("revision/"):
             siblings = [{"rfilename": file} for file in sorted(repo.files)]
             return {"id": name, "sha": repo.sha, "private": repo.private, "gated": repo.gated, "siblings": siblings}
         if what.startswith(f"resolve/{repo.sha}/"):
@@ -134,11 +134,11 @@ class Handler(BaseHTTPRequestHandler):
         if what == "settings":
             repo.gated = json.loads(body)["gated"]
             return {}
-        if what == "preupload/main":
+        if what.startswith("preupload/"):
             return {"files": [_mode(file, repo) for file in json.loads(body)["files"]]}
         if what == "info/lfs/objects/batch":
             return {"transfer": "basic", "objects": list(map(self._wanted, json.loads(body)["objects"]))}
-        if what == "commit/main":
+        if what.startswith("commit/"):
             return self._commit(name, repo, [json.loads(line) for line in body.splitlines()])
         raise Refusal(404, f"there is no {what}")
 
@@ -172,7 +172,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(412, "A commit has happened since. Please refresh and try again.")
         repo.files = files
         repo.commits.append(lines[0]["value"]["summary"])
-        return {"commitUrl": f"{self.hub.endpoint}/datasets/{name}/commit/{repo.sha}", "commitOid": repo.sha}
+        url = f"{self.hub.endpoint}/datasets/{name}"
+        asked_for = {"pullRequestUrl": f"{url}/discussions/1"} if "create_pr=1" in self.path else {}
+        return {"commitUrl": f"{url}/commit/{repo.sha}", "commitOid": repo.sha, **asked_for}
 
 
 def _mode(file: dict[str, Any], repo: Repo) -> dict[str, Any]:
