@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,12 +31,15 @@ from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import open_parquet_writer, read_files, read_metadata, read_schema
 from imagenet_captions.storage.places import Place, expand_pattern
 from imagenet_captions.storage.progress import progress, track
-from imagenet_captions.storage.texts import read_blocks, unpacked
+from imagenet_captions.storage.texts import read_blocks
 
 REPORT_FORMAT = "imagenet-captions label report"
+Counts = npt.NDArray[np.int64]
+
 _BATCH_ROWS = 10_000
 _CLASSES = tuple(map(classes.by_wnid, classes.wnids()))
-_ADDED = {"label": pa.int64(), "wnid": pa.string(), "class_name": pa.string()}
+_WNIDS = pa.array([each.wnid for each in _CLASSES], pa.string())
+_NAMES = pa.array([each.name for each in _CLASSES], pa.string())
 _NAMED = "__named__"  # all labels that a row names
 _TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known
 # Columns to look for names in: all of the first, else one of the second.
@@ -44,6 +48,27 @@ _ALONE = ("caption", "text", "txt", "captions")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _BETWEEN = "|"  # values of a list in one field of a CSV file; no wnid and no class's name has it
 _LINE_ENDS = str.maketrans(dict.fromkeys("\r\n\t\0", " "))
+
+_TEXTS = ("title", "description", "caption")
+_MEMBERS = frozenset({"txt", "json", "cls"})
+_LARGEST_MEMBER = 16 << 20
+# A sample: its key and tar, its .txt, the known fields of its .json, its .cls. The labeled result is a table by
+# `__key__`, since tars with new .cls members would repeat all images.
+_SAMPLES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("__key__", "__tar__", "txt", *_TEXTS)),
+        ("tags", pa.list_(pa.string())),
+        ("wnid", pa.string()),
+        ("label", pa.int64()),
+    ]
+)
+_PHOTOS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("photo_id", "owner", "owner_name", "date_taken", "title", "description")),
+        ("tags", pa.list_(pa.string())),
+        *((name, pa.string()) for name in ("photo_page", "download_url", "license_name")),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -73,10 +98,8 @@ class LabelReport:
             lines.append(f"{name.replace('_', ' '):<15}{count:>12,}{part}")
         lines += [f"skipped: {reason}: {count:,}" for reason, count in self.skipped.items()]
         if known:
-            shares = []
-            for name in ("precision", "recall"):
-                value = self.found[name]
-                shares.append(f"{name} none" if value is None else f"{name} {value:.4f}")
+            scores = [(name, self.found[name]) for name in ("precision", "recall")]
+            shares = (f"{name} none" if value is None else f"{name} {value:.4f}" for name, value in scores)
             lines.append(f"against the true class of {known:,} rows: {', '.join(shares)}")
         return "\n".join(lines)
 
@@ -88,32 +111,39 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
     class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
     with either engine. `overwrite` replaces files that exist.
     """
-    ending, mode = out.suffix.lower(), settings.mode
+    ending, multi = out.suffix.lower(), settings.mode is Mode.MULTI
     if ending not in {".parquet", *_SEPARATORS}:
         raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
     beside = [report_path(out, ".json"), report_path(out, ".tsv")]
     with producing([out], [table], overwrite, beside) as (summary, per_class, product):
         source = open_table(table)
         texts = _text_columns(source.schema, settings.texts)
-        schema = _labelled_schema(source.schema, mode)
+        schema = _labelled_schema(source.schema, multi)
         truth = next((name for name in ("wnid", "label") if name in source.schema.names), None)
-        matching = {"case_sensitive": settings.case_sensitive, "strict": mode is Mode.STRICT}
+        matching = {"case_sensitive": settings.case_sensitive, "strict": settings.mode is Mode.STRICT}
         find = partial(label_batch, texts=texts, truth=truth, **matching)
-        score = _Score(mode)
+        named, totals = np.zeros(3, np.int64), np.zeros((4, len(_CLASSES)), np.int64)
         with _open_writer(product, ending, schema) as write:
             for batch in settings.engine.map_batches(find, source.batches, settings.workers):
-                score.add(batch)
-                rows = _labelled(batch, mode, schema)
+                for total, more in zip((named, totals), _counted(batch, multi), strict=True):
+                    total += more
+                rows = _labelled(batch, multi, schema)
                 if len(rows):
                     write(rows)
-        how = {"mode": mode.value, "text": list(texts), "case_sensitive": settings.case_sensitive}
-        report = LabelReport(how, score.summary(), dict(sorted(source.skipped.items())))
+        none, one, several = named.tolist()
+        found = {"rows": none + one + several, "labelled": one + several if multi else one}
+        found |= {"named_none": none, "named_one": one, "named_several": several}
+        how = {"mode": settings.mode.value, "text": list(texts), "case_sensitive": settings.case_sensitive}
+        scores = _scores(*totals[1:].sum(axis=1).tolist())
+        report = LabelReport(how, found | scores, dict(sorted(source.skipped.items())))
         write_json(summary, {"format": REPORT_FORMAT, **report.as_dict()})
         with per_class.open("w", encoding="utf-8", newline="") as opened:
-            scores = list(score.per_class())
-            writer = csv.DictWriter(opened, list(scores[0]), delimiter="\t", lineterminator="\n")
+            header = ["label", "wnid", "class_name", "given", *scores]
+            writer = csv.DictWriter(opened, header, delimiter="\t", lineterminator="\n")
             writer.writeheader()
-            writer.writerows(scores)
+            for each, (given, *counts) in zip(_CLASSES, totals.T.tolist(), strict=True):
+                who = {"label": each.index, "wnid": each.wnid, "class_name": each.name}
+                writer.writerow({**who, "given": given, **_scores(*counts)})
     return report
 
 
@@ -126,45 +156,40 @@ def report_path(out: Place, ending: str) -> Place:
     return out.with_suffix(f".report{ending}")
 
 
-# Columns.
-
-
 def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the columns to search for names: those given, else title, description and tags, else the caption."""
-    readable = [field.name for field in schema if _is_text(field.type)]
+    lists = {each.name: each.type.value_type if pa.types.is_list(each.type) else each.type for each in schema}
+    readable = [name for name, kind in lists.items() if pa.types.is_string(kind)]
     has = ", ".join(quoted(name, 40) for name in readable[:12]) or "none"
-    for name in wanted:
-        if name not in readable:
-            raise InputError(f"`text` {quoted(name)} is not a column with text; the table has {has}")
     alone = [name for name in _ALONE if name in readable][:1]
     found = tuple(wanted) or tuple([name for name in _FIELDS if name in readable] or alone)
+    for name in found or (*_FIELDS, *_ALONE):
+        if name in schema.names and name not in readable:
+            kind = schema.field(name).type
+            raise InputError(f"the column {quoted(name)} has {kind} and no text; name one with `text`: {has}")
+        if name in wanted and name not in readable:
+            raise InputError(f"`text` {quoted(name)} is not a column of the table; columns with text: {has}")
     if not found:
         raise InputError(f"no column is called title, caption or text; name one with `text`: {has}")
     return found
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)))
-
-
-def _labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
+def _labelled_schema(schema: pa.Schema, multi: bool) -> pa.Schema:
     """Return the schema of the labeled table.
 
     An input column that has the name of an added one holds the true class, and becomes `true_…`.
     """
-    added = [pa.field(name, kind) for name, kind in _ADDED.items()]
-    if mode is Mode.MULTI:
-        plural = ("labels", "wnids", "class_names")
-        added = [pa.field(name, pa.list_(kind)) for name, kind in zip(plural, _ADDED.values(), strict=True)]
+    added = [pa.field("label", pa.int64()), pa.field("wnid", pa.string()), pa.field("class_name", pa.string())]
+    if multi:
+        names = ("labels", "wnids", "class_names")
+        added = [pa.field(name, pa.list_(each.type)) for name, each in zip(names, added, strict=True)]
     taken = {field.name for field in added}
-    kept = [field.with_name(f"true_{field.name}") if field.name in taken else field for field in schema]
-    names = [field.name for field in [*kept, *added]]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the table has a column {quoted(repeated)} already, as if it had been labeled; drop it first")
-    return pa.schema([*kept, *added])
-
-
-# Labels.
+    every = [*(each.with_name(f"true_{each.name}") if each.name in taken else each for each in schema), *added]
+    if repeated := [name for name, count in Counter(each.name for each in every).items() if count > 1]:
+        raise InputError(
+            f"the table has a column {quoted(repeated[0])} already, as if it had been labeled; drop it first"
+        )
+    return pa.schema(every)
 
 
 def label_batch(
@@ -180,11 +205,11 @@ def label_batch(
 
 def _true_labels(values: pa.Array) -> pa.Array:
     """Return the labels for numbers, for wnids, and for numbers written as text in a CSV file; others are null."""
-    if not pa.types.is_integer(values.type) and not pa.types.is_string(values.type):
-        return pa.nulls(len(values), pa.int16())
     if pa.types.is_integer(values.type):
         inside = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(_CLASSES)))
         return pc.if_else(inside, values, None).cast(pa.int16())
+    if not pa.types.is_string(values.type):
+        return pa.nulls(len(values), pa.int16())
     encoded = values.dictionary_encode()
     labels = [
         int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else classes.index_of(value)
@@ -193,65 +218,30 @@ def _true_labels(values: pa.Array) -> pa.Array:
     return pa.array(labels, pa.int16()).take(encoded.indices)
 
 
-def _labelled(batch: pa.RecordBatch, mode: Mode, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows of a `label_batch` that get a label in this mode, with the label's columns added."""
+def _labelled(batch: pa.RecordBatch, multi: bool, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows of a `label_batch` that get a label, with the label's columns added."""
     counts = pc.list_value_length(batch[_NAMED])
-    rows = batch.filter(pc.greater(counts, 0) if mode is Mode.MULTI else pc.equal(counts, 1))
+    rows = batch.filter(pc.greater(counts, 0) if multi else pc.equal(counts, 1))
     named = rows[_NAMED]
     labels = named.flatten().cast(pa.int64())
-    wnids = pa.array([each.wnid for each in _CLASSES], pa.string()).take(labels)
-    names = pa.array([each.name for each in _CLASSES], pa.string()).take(labels)
-    added = [labels, wnids, names]
-    if mode is Mode.MULTI:
-        ends = np.cumsum([0, *pc.list_value_length(named).to_pylist()]).astype(np.int32)
-        added = [pa.ListArray.from_arrays(pa.array(ends), each) for each in added]
+    added = [labels, _WNIDS.take(labels), _NAMES.take(labels)]
+    if multi:
+        ends = pc.subtract(named.offsets, named.offsets[0])
+        added = [pa.ListArray.from_arrays(ends, each) for each in added]
     kept = rows.drop_columns([_NAMED, _TRUTH]).columns
     return pa.RecordBatch.from_arrays([*kept, *added], schema=schema)
 
 
-class _Score:
-    """Counts of rows by the number of classes that they name, and of right and wrong labels per class."""
-
-    def __init__(self, mode: Mode) -> None:
-        self._multi = mode is Mode.MULTI
-        self._named = np.zeros(3, np.int64)  # rows that name no class, one, several
-        self._given, self._true, self._right, self._wrong = np.zeros((4, len(_CLASSES)), np.int64)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Count the rows of a `label_batch`."""
-        counts = pc.list_value_length(batch[_NAMED]).to_numpy(zero_copy_only=False)
-        truth = pc.fill_null(batch[_TRUTH], -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        labelled = counts > 0 if self._multi else counts == 1
-        labels = batch[_NAMED].flatten().to_numpy().astype(np.int64)[np.repeat(labelled, counts)]
-        own = np.repeat(truth[labelled], counts[labelled])
-        self._named += np.bincount(np.minimum(counts, 2), minlength=3)
-        self._true += _by_class(truth[truth >= 0])
-        self._given += _by_class(labels)
-        self._right += _by_class(labels[labels == own])
-        self._wrong += _by_class(labels[(own >= 0) & (labels != own)])
-
-    def summary(self) -> dict[str, Any]:
-        """Return the counts and scores of all rows."""
-        none, one, several = map(int, self._named)
-        return {
-            "rows": none + one + several,
-            "labelled": one + several if self._multi else one,
-            "named_none": none,
-            "named_one": one,
-            "named_several": several,
-            **_scores(*(int(counts.sum()) for counts in (self._true, self._right, self._wrong))),
-        }
-
-    def per_class(self) -> Iterator[dict[str, Any]]:
-        """Yield a row for each of the 1000 classes."""
-        columns = (counts.tolist() for counts in (self._given, self._true, self._right, self._wrong))
-        for each, given, *counts in zip(_CLASSES, *columns, strict=True):
-            who = {"label": each.index, "wnid": each.wnid, "class_name": each.name}
-            yield {**who, "given": given, **_scores(*counts)}
-
-
-def _by_class(labels: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.bincount(labels, minlength=len(_CLASSES))
+def _counted(batch: pa.RecordBatch, multi: bool) -> tuple[Counts, Counts]:
+    """Return the rows that name no class, one and several; and by class the labels given, true, right and wrong."""
+    counts = pc.list_value_length(batch[_NAMED]).to_numpy(zero_copy_only=False)
+    truth = pc.fill_null(batch[_TRUTH], -1).to_numpy(zero_copy_only=False)
+    labelled = counts > 0 if multi else counts == 1
+    labels = batch[_NAMED].flatten().to_numpy()[np.repeat(labelled, counts)]
+    own = np.repeat(truth[labelled], counts[labelled])
+    sorts = (labels, truth[truth >= 0], labels[labels == own], labels[(own >= 0) & (labels != own)])
+    by_class = [np.bincount(each, minlength=len(_CLASSES)) for each in sorts]
+    return np.bincount(np.minimum(counts, 2), minlength=3), np.array(by_class)
 
 
 def _scores(known: int, right: int, wrong: int) -> dict[str, Any]:
@@ -275,12 +265,7 @@ def _open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Callabl
     with path.open("w", encoding="utf-8", newline="") as opened:
         rows = csv.writer(opened, delimiter=_SEPARATORS[ending], lineterminator="\n")
         rows.writerow(schema.names)
-
-        def write(batch: pa.RecordBatch) -> None:
-            columns = [map(_field, column.to_pylist()) for column in batch.columns]
-            rows.writerows(zip(*columns, strict=True))
-
-        yield write
+        yield lambda batch: rows.writerows(zip(*(map(_field, each.to_pylist()) for each in batch.columns), strict=True))
 
 
 def _field(value: Any) -> str:
@@ -288,9 +273,6 @@ def _field(value: Any) -> str:
     if isinstance(value, list):
         return _BETWEEN.join(map(_field, value))
     return "" if value is None else str(value).translate(_LINE_ENDS)
-
-
-# Tables, in the forms in which people keep captions.
 
 
 class CaptionTable(NamedTuple):
@@ -308,21 +290,23 @@ def open_table(path: Place) -> CaptionTable:
     those in `data/`.
     """
     files = expand_pattern(path) or [require_there(path, "the table")]
-    name = path.name.lower()
+    name, skipped = path.name.lower(), Counter[str]()
     if path.is_dir():
         inside = path / "data" if (path / "data").is_dir() else path
         files = sorted(inside.glob("*.parquet")) or sorted(inside.glob("*.tar"))
         if not files:
             raise InputError(f"{inside} has no .parquet and no .tar file; give the folder that holds them")
         name = files[0].name
-    skipped: Counter[str] = Counter()
     if name.endswith(".parquet"):
         schema = _parquet_schema(files)
         return CaptionTable(schema, _parquet_batches(files, schema), skipped)
     if name.endswith(".tar"):
         return _table_of(_samples(files, skipped), _SAMPLES, skipped)
-    if _is_yfcc(path):
-        return _table_of(_photos(path, skipped), _PHOTOS, skipped)
+    blocks = read_blocks(path, "the table")
+    first = next(blocks, b"")
+    fields = first[: first.find(b"\n")].split(b"\t")
+    if any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS):
+        return _table_of(_photos(chain([first], blocks), skipped), _PHOTOS, skipped)
     if name.endswith((".csv", ".tsv", ".txt")):
         separated = SeparatedTable(path)
         return CaptionTable(separated.schema, separated.batches(_BATCH_ROWS), separated.skipped)
@@ -358,27 +342,10 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _parquet_batches(files: Sequence[Place], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    total = sum(read_metadata(file).num_rows for file in files)
-    with progress("label", total, "rows") as bar:
+    with progress("label", sum(read_metadata(file).num_rows for file in files), "rows") as bar:
         for batch in read_files(files, _BATCH_ROWS, schema.names):
-            columns = [batch[field.name].cast(field.type) for field in schema]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield pa.RecordBatch.from_arrays([batch[each.name].cast(each.type) for each in schema], schema=schema)
             bar.update(len(batch))
-
-
-_TEXTS = ("title", "description", "caption")
-_MEMBERS = frozenset({"txt", "json", "cls"})
-_LARGEST_MEMBER = 16 << 20
-# A sample: its key and tar, its .txt, the known fields of its .json, its .cls. The labeled result is a table by
-# `__key__`, since tars with new .cls members would repeat all images.
-_SAMPLES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("__key__", "__tar__", "txt", *_TEXTS)),
-        ("tags", pa.list_(pa.string())),
-        ("wnid", pa.string()),
-        ("label", pa.int64()),
-    ]
-)
 
 
 def _samples(files: Sequence[Place], skipped: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -407,17 +374,9 @@ def _samples(files: Sequence[Place], skipped: Counter[str]) -> Iterator[dict[str
                 }
 
 
-_ENCODED = ("owner_name", "title", "description")
-_COLUMNS = (
-    "photo_id", "owner", "owner_name", "date_taken", "title", "description", "tags", "photo_page", "download_url",
-    "license_name",
-)  # fmt: skip
-_PHOTOS = pa.schema([(name, pa.list_(pa.string()) if name == "tags" else pa.string()) for name in _COLUMNS])
-
-
-def _photos(path: Place, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
+def _photos(blocks: Iterable[bytes], skipped: Counter[str]) -> Iterator[dict[str, Any]]:
     lengths = {layout.fields for layout in yfcc.LAYOUTS}
-    for block in read_blocks(path, "the table"):
+    for block in blocks:
         for line in block.split(b"\n")[:-1]:
             fields = line.rstrip(b"\r").decode("utf-8", "replace").split("\t")
             if len(fields) not in lengths:
@@ -425,18 +384,5 @@ def _photos(path: Place, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
             elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
                 skipped["a video"] += 1
             else:
-                photo: dict[str, Any] = {name: row[name] for name in _COLUMNS}
-                for name in _ENCODED:
-                    photo[name] = yfcc.decoded(row[name])
-                photo["tags"] = yfcc.decoded_tags(row["tags"])
-                yield photo
-
-
-def _is_yfcc(path: Place) -> bool:
-    """Whether a file's first line has the number of fields of YFCC100M, and a photo's number in its place."""
-    with path.open("rb") as plain, closing(unpacked(plain)) as opened:
-        try:
-            fields = opened.readline(1 << 20).split(b"\t")
-        except (OSError, EOFError, zlib.error):  # begins as if it were packed
-            return False
-    return any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS)
+                texts = {name: yfcc.decoded(row[name]) for name in ("owner_name", "title", "description")}
+                yield {**row, **texts, "tags": yfcc.decoded_tags(row["tags"])}
