@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, aligned
-from imagenet_captions.exports.settings import (
-    ATTRIBUTION,
-    OPEN_CLIP_CSV,
-    RELEASE_JSON,
-    SLIM,
-    WEBDATASET,
-    ExportSettings,
-)
+from imagenet_captions.exports.settings import ATTRIBUTION, OPEN_CLIP_CSV, SLIM, WEBDATASET, ExportSettings
 from imagenet_captions.exports.tables import write_attribution, write_open_clip, write_release, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.storage.files import sha256
-from imagenet_captions.storage.outputs import (
-    holding,
-    producing,
-    producing_folder,
-    record_path,
-    write_record,
-)
+from imagenet_captions.storage.outputs import holding, producing, producing_folder, record_path, write_record
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import track
@@ -87,17 +73,12 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     else:
         with producing([out], inputs, overwrite, [record]) as (new_record, new), Shards(dataset).unchanged() as shards:
             job = Job(shards, settings, out)
-            _WRITERS[settings.to](job, new)
+            writers = {OPEN_CLIP_CSV: write_open_clip, SLIM: write_slim, ATTRIBUTION: write_attribution}
+            writers.get(settings.to, write_release)(job, new)
             write_record(new_record, {out.name: (sha256(new), new.stat().st_size)}, job.told())
     return Exported(dict(job.counts))
 
 
-_WRITERS: Mapping[str, Callable[[Job, Path], None]] = {
-    OPEN_CLIP_CSV: write_open_clip,
-    SLIM: write_slim,
-    RELEASE_JSON: write_release,
-    ATTRIBUTION: write_attribution,
-}
 _DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
 _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
@@ -151,12 +132,15 @@ class Job:
         needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
         table = self.read(list(dict.fromkeys([*columns, *needed])))
         if template is not None:
-            table = table.append_column("caption", _captions(template, table))
+            compose = caption_lists if template.is_list else compose_captions
+            kind = pa.list_(pa.string()) if template.is_list else pa.string()
+            batches = table.select(_TEMPLATE_COLUMNS).to_batches()
+            made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
+            table = table.append_column("caption", pa.chunked_array(made, kind))
         captions = table["caption"]
-        if pa.types.is_list(captions.type):
-            empty = pc.equal(pc.list_value_length(captions), 0)
-        else:
-            empty = pc.equal(pc.utf8_trim_whitespace(captions), "")
+        listed = pa.types.is_list(captions.type)
+        lengths = pc.list_value_length(captions) if listed else pc.utf8_length(pc.utf8_trim_whitespace(captions))
+        empty = pc.equal(lengths, 0)
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
@@ -177,12 +161,3 @@ class Job:
                 f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
             )
         return table
-
-
-def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
-    compose, kind = compose_captions, pa.string()
-    if template.is_list:
-        compose, kind = caption_lists, pa.list_(pa.string())
-    batches = table.select(_TEMPLATE_COLUMNS).to_batches()
-    made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
-    return pa.chunked_array(made, kind)

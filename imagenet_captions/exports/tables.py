@@ -7,6 +7,7 @@ of 262,144 rows that ends with numbers only, is read as numbers: "0042" comes ba
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,9 +28,11 @@ from imagenet_captions.storage.progress import track
 if TYPE_CHECKING:
     from imagenet_captions.exports.export import Job
 
+log = logging.getLogger(__name__)
+
 _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
 _RELEASE_COLUMNS = ["filename", "wnid", "title", "description", "tags"]
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE, _LINES_AT_ONCE = 10_000, 65_536
 
 # What pandas reads as missing, as it does an empty text.
 _MISSING = (
@@ -43,7 +46,6 @@ _NUMBER = (
 _LONGEST_RUN = 1000  # far below the size of the blocks whose type pandas guesses
 _SPACES = r" *[\t\n\v\f\r][ \t\n\v\f\r]*"
 _NO_BREAK_SPACE = "\u00a0"
-_LINES_AT_ONCE = 65_536
 
 
 def write_open_clip(job: Job, path: Path) -> None:
@@ -52,15 +54,15 @@ def write_open_clip(job: Job, path: Path) -> None:
     paths = _file_paths(job, table)
     found = pc.is_valid(paths)
     table = table.filter(found)
-    own = {"filepath": paths.filter(found), "title": table["caption"]}
-    _write(job, path, own, table, "\t")
+    if job.out.suffix.lower() == ".csv":
+        log.info("%s is separated by tabs, as open_clip expects it", job.out)
+    _write(job, path, {"filepath": paths.filter(found), "title": table["caption"]}, table, "\t")
 
 
 def write_slim(job: Job, path: Path) -> None:
     """Write `filename,caption`, which is enough for users who have ImageNet, and the columns that are asked for."""
     table = _read(job, ["image_id", "filename"])
-    own = {"filename": table["filename"], "caption": _as_text(table["caption"])}
-    _write(job, path, own, table, ",")
+    _write(job, path, {"filename": table["filename"], "caption": _as_text(table["caption"])}, table, ",")
 
 
 def write_release(job: Job, path: Path) -> None:
@@ -97,30 +99,27 @@ def _write(job: Job, path: Path, own: Mapping[str, pa.ChunkedArray], table: pa.T
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as text: a list as JSON, so that each of its texts stays whole, and "" for a null."""
     if pa.types.is_list(column.type):
-        lists = [json.dumps(texts, ensure_ascii=False) for texts in column.to_pylist()]
-        return _texts(lists)
+        return _texts(json.dumps(texts, ensure_ascii=False) for texts in column.to_pylist())
     return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _texts(values: Iterable[str | None]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())])
 
 
 def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
     """Return the path of each row's image, null if the given images do not have it."""
     images, prefix = job.settings.images, job.settings.path_prefix
-    if images is None:
-        # As in an ILSVRC train folder; whether the files exist is not known.
-        names = pc.binary_join_element_wise(table["wnid"], table["filename"], "/")
-        return pc.binary_join_element_wise(_before(prefix or ""), names, "")
+    start = (str(images or "") if prefix is None else prefix).removesuffix("/")
+    start += "/" if start or prefix == "/" else ""
+    if images is None:  # as in an ILSVRC train folder; whether the files exist is not known
+        return pc.binary_join_element_wise(start, table["wnid"], "/", table["filename"], "")
     if ImageSource(images).kind is not Kind.FOLDER:
         raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
     with tempfile.TemporaryDirectory() as scratch:
-        located = job.locate(table, images, Path(scratch))
-    root = str(images)
-    start = _before(root if prefix is None else prefix)
-    paths = [None if part is None else start + part.path[len(root) :].lstrip("/") for part in located.ranges]
-    return _texts(paths)
-
-
-def _before(folder: str) -> str:
-    return f"{folder.removesuffix('/')}/" if folder else ""
+        ranges = job.locate(table, images, Path(scratch)).ranges
+    root = len(str(images))
+    return _texts(None if part is None else start + part.path[root:].lstrip("/") for part in ranges)
 
 
 def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> int:
@@ -129,19 +128,15 @@ def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separato
     Reads the file back with pandas. Raises InputError if any text differs.
     """
     written, all_marked = dict(columns), 0
-    for name in columns:
-        if name not in _SAFE:
-            written[name], marked = protect(columns[name])
-            all_marked += marked
-    table = pa.table(written)
+    for name in columns.keys() - set(_SAFE):
+        written[name], marked = protect(columns[name])
+        all_marked += marked
     with path.open("wb") as opened:
-        opened.write((separator.join(written) + "\n").encode())
-        for batch in table.to_batches(max_chunksize=_LINES_AT_ONCE):
-            fields = [_quoted(column, separator) for column in batch.columns]
-            lines = pc.binary_join_element_wise(*fields, separator) if len(fields) > 1 else fields[0]
-            lines = pc.binary_join_element_wise(lines, "", "\n")
-            ends = np.frombuffer(lines.buffers()[1], np.int32)
-            opened.write(memoryview(lines.buffers()[2])[: int(ends[len(lines)])])  # without a copy
+        opened.write(f"{separator.join(written)}\n".encode())
+        for batch in pa.table(written).to_batches(max_chunksize=_LINES_AT_ONCE):
+            lines = pc.binary_join_element_wise(*(_quoted(column, separator) for column in batch.columns), separator)
+            whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
+            opened.writelines([whole[0].as_buffer(), b"\n"])
     verify_delimited(path, written, separator)
     return all_marked
 
@@ -186,8 +181,6 @@ def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separat
 
 def _quoted(column: pa.Array, separator: str) -> pa.Array:
     mask = pc.match_substring_regex(column, f'["\\r\\n{separator}]')
-    if not pc.any(mask).as_py():
-        return column
     doubled = pc.replace_substring(column.filter(mask), '"', '""')
     return pc.replace_with_mask(column, mask, pc.binary_join_element_wise('"', doubled, '"', ""))
 
@@ -228,7 +221,11 @@ def write_attribution(job: Job, path: Path) -> None:
     job.count("unknown_owner", unknown)
     job.count("exported", len(table))
     licenses = [find_license(number) for number in table["license"].to_pylist()]
-    columns = {name: _visible(table[name]) for name in ("filename", "photo_page", "owner", "owner_name")}
+    columns = {}
+    for name in ("filename", "photo_page", "owner", "owner_name"):
+        # Some invisible characters would reverse the text that follows a name.
+        column = pc.replace_substring_regex(table[name], _WHITE_SPACE, " ")
+        columns[name] = pc.replace_substring_regex(column, _INVISIBLE, "")
     columns["license"] = _texts(known.name if known else None for known in licenses)
     columns["license_url"] = _texts(known.url if known else None for known in licenses)
     columns["retrieved"] = pc.strftime(table["retrieved_at"], format="%Y-%m-%d")
@@ -244,31 +241,17 @@ def write_attribution(job: Job, path: Path) -> None:
     job.count("marked", write_delimited(path, columns, ","))
 
 
-def _visible(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts without invisible characters; some of them would reverse the text that follows a name."""
-    folded = pc.replace_substring_regex(column, _WHITE_SPACE, " ")
-    return pc.replace_substring_regex(folded, _INVISIBLE, "")
-
-
-def _texts(values: Iterable[str | None]) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.array(values, pa.string())])
-
-
 def _write_markdown(table: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as opened:
         opened.write(_HEADER)
         for row in _rows(table):
             owner, name, page = row["owner"], row["owner_name"], row["photo_page"]
-            who = f"{name} ({owner})" if name and owner else name or owner or UNKNOWN
+            who = escape(f"{name} ({owner})" if name and owner else name or owner or UNKNOWN)
+            photo = link("photo", page) if page else UNKNOWN
             known, url = row["license"] or UNKNOWN, row["license_url"]
-            cells = [
-                escape(row["filename"]),
-                link("photo", page) if page else UNKNOWN,
-                escape(who),
-                link(known, url) if url else escape(known),
-                escape(row["retrieved"] or UNKNOWN),
-            ]
-            opened.write(f"| {' | '.join(cells)} |\n")
+            license_ = link(known, url) if url else escape(known)
+            retrieved = escape(row["retrieved"] or UNKNOWN)
+            opened.write(f"| {escape(row['filename'])} | {photo} | {who} | {license_} | {retrieved} |\n")
 
 
 def escape(text: str) -> str:

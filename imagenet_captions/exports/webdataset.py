@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,7 +51,6 @@ class TarJob(NamedTuple):
     """The task of a worker: one shard to write."""
 
     path: Place
-    name: str  # of the shard in its folder
     rows: pa.Table
     ranges: Sequence[ByteRange]
 
@@ -59,7 +58,6 @@ class TarJob(NamedTuple):
 class Written(NamedTuple):
     """A written shard; `broken` counts the images that cannot be used and have no sample."""
 
-    name: str
     sha256: str
     samples: int
     broken: int
@@ -74,12 +72,12 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     with scratch_beside(folder / "samples") as scratch:
         rows = job.read_captioned(_COLUMNS, empty_too=True)
         shards = _write_shards(job, rows, _ranges(job, rows, scratch), folder)
-    job.count("broken_image", sum(shard.broken for shard in shards))
-    job.count("exported", sum(shard.samples for shard in shards))
+    job.count("broken_image", sum(shard.broken for shard in shards.values()))
+    job.count("exported", sum(shard.samples for shard in shards.values()))
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
     names = ["sizes.json" if split is None else f"{split}/sizes.json"]
-    write_json(folder / names[0], {PurePosixPath(shard.name).name: shard.samples for shard in shards})
+    write_json(folder / names[0], {PurePosixPath(name).name: shard.samples for name, shard in shards.items()})
     if split is not None:
         among = job.shards.manifest.classes
         wnids = local_labels(job.shards.schema()) or classes.wnids(among)
@@ -91,7 +89,7 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
         for name, lines in texts.items():
             write_text(folder / name, "".join(f"{line}\n" for line in lines))
         names += texts
-    digests = {shard.name: shard.sha256 for shard in shards}
+    digests = {name: shard.sha256 for name, shard in shards.items()}
     return digests | {name: sha256(folder / name) for name in names}
 
 
@@ -110,29 +108,29 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
     return ranges
 
 
-def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], folder: Place) -> list[Written]:
+def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], folder: Place) -> dict[str, Written]:
     settings, split = job.settings, job.settings.clip_benchmark
     seed, size = settings.seed or 0, settings.shard_size or SAMPLES_A_SHARD
     numbers = np.array([draw(seed, "order", key) for key in rows["image_id"].to_pylist()], np.uint64)
     order = [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
-    count = -(-len(order) // size)
+    starts = range(0, len(order), size)
+    names = [f"{at:05d}.tar" if split is None else f"{split}/{at}.tar" for at in range(len(starts))]
 
-    def shard_job(number: int) -> TarJob:
-        chosen = order[number * size : (number + 1) * size]
-        name = f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
-        taken = rows.take(pa.array(chosen)).combine_chunks()
-        return TarJob(folder / name, name, taken, [part for row in chosen if (part := ranges[row])])
+    def jobs() -> Iterator[TarJob]:
+        for name, start in zip(names, starts, strict=True):
+            chosen = order[start : start + size]
+            taken = rows.take(pa.array(chosen)).combine_chunks()
+            yield TarJob(folder / name, taken, [part for row in chosen if (part := ranges[row])])
 
     shards = []
-    workers = min(settings.workers, count)
+    workers = min(settings.workers, len(names))
     places = (job.shards.dataset, folder, settings.images)
-    alone = any(is_only_here(path) for path in places if path is not None)
-    threads = alone or workers <= _MOST_THREADS
+    threads = workers <= _MOST_THREADS or any(is_only_here(path) for path in places if path is not None)
     with progress("export", len(order), "samples") as bar:
-        for shard in settings.engine.run(write_shard, map(shard_job, range(count)), workers, threads=threads):
+        for shard in settings.engine.run(write_shard, jobs(), workers, threads=threads):
             shards.append(shard)
             bar.update(shard.samples)
-    return shards
+    return dict(zip(names, shards, strict=True))
 
 
 def write_shard(job: TarJob) -> Written:
@@ -156,7 +154,7 @@ def write_shard(job: TarJob) -> Written:
         end = bytes(2 * _BLOCK)
         digest.update(end)
         opened.write(end)
-    return Written(job.name, digest.hexdigest(), samples, broken)
+    return Written(digest.hexdigest(), samples, broken)
 
 
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, bytes | memoryview]]:
@@ -165,8 +163,7 @@ def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[
     open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
     when it has that flag.
     """
-    caption = row["caption"]  # a text, or a list of them, one a line
-    key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
+    key, caption = row["image_id"], row["caption"]  # a caption is a text, or a list of them, one a line
     facts = {**row, "license_name": _LICENSES.get(row["license"])}
     for name in _MOMENTS:
         if facts[name] is not None:

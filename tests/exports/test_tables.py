@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pandas._libs.parsers import STR_NA_VALUES
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import tables as delimited
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.exports.tables import verify_delimited, write_delimited
@@ -22,10 +22,7 @@ from imagenet_captions.storage.files import sha256
 from tests.exports.datasets import TENCH, dataset, ids
 from tests.packager.made import image, images, tar_of, train_folder
 
-MISSING = [
-    *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
-    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-]
+MISSING = sorted(STR_NA_VALUES - {""})
 NUMBERS = ["42", "0042", "-1.5", "1e3", "inf", "-Infinity", "True", "false", ".5", "-1", "7"]
 HOSTILE = [
     *('"an open quote', '"a quoted title" by me', 'a 5" gun', '""', '"', "one\ttab", "a bare\rreturn"),
@@ -66,7 +63,7 @@ def test_a_column_of_nothing_but_numbers_stays_text(tmp_path: Path) -> None:
         assert found[:4] == [caption] * 4, "one marked caption is enough"
 
 
-@pytest.mark.parametrize("numbers", [1, 999, 1000, 1001, 3000])
+@pytest.mark.parametrize("numbers", [1, 1000, 3000])
 def test_numbers_at_the_end_of_a_stretch_that_pandas_guesses_from(tmp_path: Path, numbers: int) -> None:
     read_back(["a dog"] * 262_144 + ["2008"] * numbers, "\t", tmp_path)
 
@@ -82,12 +79,6 @@ def test_any_captions_come_back(tmp_path_factory: pytest.TempPathFactory, captio
     read_back(captions, "\t", tmp_path_factory.mktemp("any"))
 
 
-def test_the_words_for_missing_are_those_of_the_installed_pandas() -> None:
-    from pandas._libs.parsers import STR_NA_VALUES
-
-    assert STR_NA_VALUES - {""} <= set(delimited._MISSING)
-
-
 def test_a_file_that_comes_back_otherwise_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("title\n0042\n7\n")
     with pytest.raises(InputError, match="does not read the column title back"):
@@ -95,8 +86,7 @@ def test_a_file_that_comes_back_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_open_clips_table(tmp_path: Path) -> None:
-    made = dataset(tmp_path, ['"quoted" tench', "", "NA", "a tench"])
-    out = tmp_path / "train.tsv"
+    made, out = dataset(tmp_path, ['"quoted" tench', "", "NA", "a tench"]), tmp_path / "train.tsv"
     exported = export(made, out, ExportSettings("open-clip-csv", path_prefix="/data/train"))
     assert exported.counts == {"rows": 4, "empty": 1, "marked": 1, "exported": 3}
     read = pd.read_csv(out, sep="\t")
@@ -105,8 +95,7 @@ def test_open_clips_table(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "train.tsv.json").read_text())
     assert record["files"] == {"train.tsv": {"sha256": sha256(out), "bytes": out.stat().st_size}}
     assert record["inputs"] == {"dataset": sha256(made / "manifest.json")}
-    assert record["settings"]["caption"] == "title tags description"
-    assert record["counts"] == exported.counts
+    assert (record["settings"]["caption"], record["counts"]) == ("title tags description", exported.counts)
 
 
 def test_paths_as_in_a_train_folder(tmp_path: Path) -> None:
@@ -146,14 +135,6 @@ def test_other_templates(tmp_path: Path) -> None:
     export(made, tmp_path / "t", ExportSettings("slim", caption=lists))
     found = [json.loads(text) for text in pd.read_csv(tmp_path / "t")["caption"]]
     assert found == [["A fish", "wet"], ['say "c"']]
-
-
-def test_slim(tmp_path: Path) -> None:
-    made = dataset(tmp_path, ["a, b", '"x"', "007"])
-    export(made, tmp_path / "slim.csv", ExportSettings("slim"))
-    read = pd.read_csv(tmp_path / "slim.csv")
-    assert read["filename"].tolist() == [f"{image_id}.JPEG" for image_id in ids(3)]
-    assert [text.strip() for text in read["caption"]] == ["a, b", '"x"', "007"]
 
 
 def test_the_datasets_own_template_gives_its_own_captions(tmp_path: Path) -> None:

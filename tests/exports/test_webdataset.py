@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import tarfile
 from argparse import Namespace
@@ -25,7 +24,7 @@ from imagenet_captions.exports.webdataset import header
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.files import sha256
 from tests.exports.datasets import dataset, files_left_open, ids
-from tests.packager.made import image, images, tar_of, train_folder
+from tests.packager.made import contents, image, images, tar_of, train_folder
 
 COUNT = 25
 
@@ -60,21 +59,15 @@ def test_samples_are_what_the_dataset_holds(tmp_path: Path, pictures: dict[str, 
     samples = {sample["__key__"]: sample for sample in read(tmp_path / "wds")}
     assert sorted(samples) == ids(COUNT)
     for number, image_id in enumerate(ids(COUNT)):
-        sample = samples[image_id]
+        sample = {name: data for name, data in samples[image_id].items() if name[0] != "_" and name != "json"}
         ending = "png" if number == 3 else "jpg"
-        assert sample[ending] == pictures[image_id]
-        assert {"jpg", "png"} & set(sample) == {ending}
-        assert sample["txt"].decode() == captions()[number]
-        assert sample["cls"] == b"0"
+        assert sample == {ending: pictures[image_id], "txt": captions()[number].encode(), "cls": b"0"}
     facts = json.loads(samples[ids(1)[0]]["json"])
-    assert facts["title"] == "A title"
-    assert facts["tags"] == ["new york", "b"]
-    assert facts["caption"] == captions()[0]
-    assert facts["class_name"] == "tench"
-    assert facts["license"] == 4
-    assert facts["license_name"] == "CC BY 2.0"
-    assert facts["retrieved_at"] == "2023-11-14T22:13:20+00:00"
-    assert facts["filename"] == f"{ids(1)[0]}.JPEG"
+    known = {
+        "title": "A title", "tags": ["new york", "b"], "caption": captions()[0], "class_name": "tench", "license": 4,
+        "license_name": "CC BY 2.0", "retrieved_at": "2023-11-14T22:13:20+00:00", "filename": f"{ids(1)[0]}.JPEG",
+    }  # fmt: skip
+    assert {name: facts[name] for name in known} == known
 
 
 def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -84,12 +77,9 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
         out = tmp_path / f"wds{seed}"
         export(made, out, ExportSettings("webdataset", seed=seed, shard_size=10))
         assert json.loads((out / "sizes.json").read_text()) == {"00000.tar": 10, "00001.tar": 10, "00002.tar": 5}
-        assert sorted(path.name for path in out.iterdir()) == ["00000.tar", "00001.tar", "00002.tar", "sizes.json"]
         receipt = json.loads((tmp_path / f"wds{seed}.json").read_text())
-        assert {name: entry["sha256"] for name, entry in receipt["files"].items()} == {
-            p.name: sha256(p) for p in out.iterdir()
-        }
-        assert receipt["settings"]["shard_size"] == 10
+        digests = {name: entry["sha256"] for name, entry in receipt["files"].items()}
+        assert digests == {path.name: sha256(path) for path in out.iterdir()}
         orders.append([sample["__key__"] for sample in read(out)])
     assert orders[0] == orders[1] != orders[2]
     assert all(Counter(order) == Counter(ids(COUNT)) for order in orders)
@@ -97,14 +87,12 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
     assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.slow)])
-def test_threads_and_processes_write_the_same_bytes(tmp_path: Path, pictures: dict[str, bytes], workers: int) -> None:
+@pytest.mark.slow
+def test_processes_write_the_same_bytes(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
-    for out, count in (("alone", 1), ("together", workers)):  # five are processes
-        export(made, tmp_path / out, ExportSettings("webdataset", shard_size=5, workers=count))
-    shards = [sorted((tmp_path / out).iterdir()) for out in ("alone", "together")]
-    assert len(shards[0]) == 6
-    assert [path.read_bytes() for path in shards[0]] == [path.read_bytes() for path in shards[1]]
+    for out, workers in (("alone", 1), ("together", 5)):
+        export(made, tmp_path / out, ExportSettings("webdataset", shard_size=5, workers=workers))
+    assert contents(tmp_path / "alone") == contents(tmp_path / "together")
 
 
 def test_several_captions_of_an_image_are_lines_and_a_list(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -133,8 +121,6 @@ def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: di
     assert (len(sentences), sentences[0].format(c="tench")) == (80, "a bad photo of a tench.")
     files = json.loads((tmp_path / "bench.json").read_text())["files"]
     assert set(files) == {path.relative_to(tmp_path / "bench").as_posix() for path in split.parent.rglob("*.*")}
-    with pytest.raises(InputError, match="is not the name of a split"):
-        ExportSettings("webdataset", clip_benchmark="../x")
 
 
 def test_the_classes_of_local_labels_are_those_left(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -176,22 +162,15 @@ def test_rows_without_caption_or_image_have_no_sample(tmp_path: Path, pictures: 
     made = dataset(tmp_path, texts)
     deny = Denylist(images=(ids(COUNT)[6],))
     exported = export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "pictures", deny=deny))
-    assert exported.counts == {
-        "rows": COUNT,
-        "denied": 1,
-        "empty": 1,
-        "no_image": 1,
-        "broken_image": 2,
-        "exported": COUNT - 5,
-    }
+    left_out = {"denied": 1, "empty": 1, "no_image": 1, "broken_image": 2}
+    assert exported.counts == {"rows": COUNT, **left_out, "exported": COUNT - 5}
     assert json.loads((tmp_path / "wds/sizes.json").read_text()) == {"00000.tar": COUNT - 5}
     assert not {ids(COUNT)[i] for i in (0, 1, 2, 5, 6)} & {sample["__key__"] for sample in read(tmp_path / "wds")}
 
 
 def test_an_empty_caption_stays_if_the_template_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     made = dataset(tmp_path, captions(), columns={"title": ["", *["t"] * (COUNT - 1)]})
-    template = CaptionTemplate.parse("title empty=keep")
-    settings = ExportSettings("webdataset", tmp_path / "pictures", template)
+    settings = ExportSettings("webdataset", tmp_path / "pictures", CaptionTemplate.parse("title empty=keep"))
     assert export(made, tmp_path / "wds", settings).counts == {"rows": COUNT, "exported": COUNT}
 
 
@@ -205,21 +184,20 @@ def test_a_dataset_without_images_needs_them(tmp_path: Path, pictures: dict[str,
     assert not (tmp_path / "wds").exists()
 
 
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 123_456_789])
-def test_a_header_is_what_tarfile_writes(size: int) -> None:
+def test_a_header_is_what_tarfile_writes() -> None:
     info = tarfile.TarInfo("n01440764_10026.jpg")
-    info.size = size
-    (read_back,) = [tarfile.TarInfo.frombuf(header(b"n01440764_10026.jpg", size), "ascii", "strict")]
-    assert (read_back.name, read_back.size, read_back.mtime, read_back.uid) == ("n01440764_10026.jpg", size, 0, 0)
-    assert header(b"n01440764_10026.jpg", size)[:156] == info.tobuf(tarfile.USTAR_FORMAT)[:156]
+    info.size = 123_456_789
+    made = header(b"n01440764_10026.jpg", info.size)
+    assert made[:156] == info.tobuf(tarfile.USTAR_FORMAT)[:156]
+    assert tarfile.TarInfo.frombuf(made, "ascii", "strict").size == info.size
 
 
 def open_clip_settings(shards: str, json_text_key: str | None) -> Namespace:
     return Namespace(
-        train_data=shards, val_data=None, dataset_resampled=False, seed=0, train_num_samples=None,
-        val_num_samples=None, train_data_upsampling_factors=None, workers=1, batch_size=5, world_size=1,
-        image_key="jpg;png;jpeg;webp", text_key="txt", json_text_key=json_text_key, json_text_key_probs=None,
-        max_image_pixels=25_000_000, distributed=False, local_rank=0, rank=0,
+        **dict.fromkeys("val_data val_num_samples train_data_upsampling_factors json_text_key_probs".split()),
+        train_data=shards, train_num_samples=None, text_key="txt", json_text_key=json_text_key, workers=1,
+        image_key="jpg;png;jpeg;webp", max_image_pixels=25_000_000, batch_size=5, world_size=1, seed=0, local_rank=0,
+        rank=0, distributed=False, dataset_resampled=False,
     )  # fmt: skip
 
 
@@ -248,11 +226,3 @@ def test_open_clips_own_loader(tmp_path: Path, pictures: dict[str, bytes]) -> No
             assert info.dataloader.num_samples == COUNT
             seen = [text for _, texts in info.dataloader for text in texts]
             assert sorted(seen) == sorted(expected)
-
-
-def test_pillow_opens_every_image(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    export(dataset(tmp_path, captions()), tmp_path / "w", ExportSettings("webdataset", tmp_path / "pictures"))
-    forms = Counter(
-        Image.open(io.BytesIO(sample.get("jpg") or sample["png"])).format for sample in read(tmp_path / "w")
-    )
-    assert forms == {"JPEG": COUNT - 1, "PNG": 1}
