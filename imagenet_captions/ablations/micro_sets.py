@@ -210,7 +210,7 @@ def _class_names(source: Path) -> list[str]:
     """Return the classes' names in the order of their labels, which count from 0."""
     schema = read_schema(require_file(source, "the micro set"))
     missing = {"image", "label", "class_name"} - set(schema.names)
-    if not missing and find_image_column(schema, source) != "image":
+    if not missing and find_image_column(schema) != "image":
         missing = {"image"}
     if missing:
         raise InputError(f"{source} has no column {sorted(missing)[0]}; give a Parquet with image, label, class_name")

@@ -59,10 +59,6 @@ _LONGEST_LABEL = 20
 _SPLITS = re.compile(r"(train(?:ing)?|test|val(?:id(?:ation)?)?|dev)(?:[-_.].*)?", re.IGNORECASE)
 # A canonical id below any folders; ILSVRC/imagenet-1k repeats the class behind it.
 _IMAGENET_NAME = rf"^(?:.*[/\\])?({WNID}_[0-9]{{1,9}})(?:_{WNID})?{IMAGE_ENDING}?$"
-_KINDS = (
-    "a dataset folder of ours, Parquet with an image column, WebDataset .tar shards, open_clip's .csv or .tsv, "
-    "or a folder of images"
-)
 
 
 class Class(NamedTuple):
@@ -93,8 +89,8 @@ class Examples:
     """Images by row, each with its label and texts. Worker processes get a copy and open the files themselves.
 
     `classes` is None if no row has a label; `labels` are indices into `classes`, -1 for an unknown label. `left_out`
-    counts the rows of the source that have no image. Images and texts are read on demand; `rows` are the rows of
-    `ids`, `images`, `stored_texts` and `stored_domains` that belong to the examples, None for all.
+    counts the rows of the source that have no image. `rows` are the rows of `ids`, `images`, `stored_texts` and
+    `stored_domains` that belong to the examples, None for all.
     """
 
     source: Place
@@ -186,8 +182,6 @@ def classes_without_images(examples: Examples) -> tuple[Class, ...]:
     return tuple(class_ for label, class_ in enumerate(examples.classes or ()) if label not in present)
 
 
-# Labels and classes, from the numbers, names or folders that a source has for them.
-
 Labelled = tuple[tuple[Class, ...] | None, Integers]
 
 
@@ -203,16 +197,16 @@ def named_classes(names: Sequence[str]) -> tuple[Class, ...]:
     >>> named_classes(["n01440764"])[0], named_classes(["frog"])[0]
     (Class(key='n01440764', name='tench'), Class(key='frog', name='frog'))
     """
-    if len(names) == len(imagenet.wnids()) and all(map(_means, names, imagenet.wnids())):
+
+    def means(name: str, wnid: str) -> bool:  # ILSVRC/imagenet-1k has names such as "tench, Tinca tinca"
+        class_ = imagenet.by_wnid(wnid)
+        return bool(
+            {name.lower(), name.split(",")[0].strip().lower()} & {*map(str.lower, (class_.name, *class_.lemmas))}
+        )
+
+    if len(names) == len(imagenet.wnids()) and all(map(means, names, imagenet.wnids())):
         names = imagenet.wnids()
     return tuple(map(class_of, names))
-
-
-def _means(name: str, wnid: str) -> bool:
-    """Whether a class has this name; ILSVRC/imagenet-1k has names such as "tench, Tinca tinca"."""
-    class_ = imagenet.by_wnid(wnid)
-    own = {each.casefold() for each in (class_.name, *class_.lemmas)}
-    return name.casefold() in own or name.split(",")[0].strip().casefold() in own
 
 
 def _by_key(keys: pa.Array | pa.ChunkedArray, extra: Iterable[str] = ()) -> Labelled:
@@ -264,9 +258,6 @@ def _ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), f"{IMAGE_ENDING}$", "")
 
 
-# Readers of texts by row.
-
-
 @dataclass(frozen=True)
 class TextColumns:
     """Texts in Arrow columns."""
@@ -303,9 +294,6 @@ def _texts_in(said: Mapping[str, Any]) -> Texts:
     return Texts(**plain, tags=(tags,) if isinstance(tags, str) else tuple(map(str, tags)))
 
 
-# One function a layout.
-
-
 def open_examples(source: Place) -> Examples:
     """Open the images at `source`; the files themselves show the layout.
 
@@ -318,23 +306,25 @@ def open_examples(source: Place) -> Examples:
     if is_dataset(source):
         return _in_parquet(source, Shards(source).files())
     layout = layout_of(source)
-    kind, files = layout.kind, layout.files
-    if kind is Kind.FOLDER:
+    files = layout.files
+    if layout.kind is Kind.FOLDER:
         return _in_folder(source)
-    if source.is_dir():
-        splits = sorted({split[1].lower() for file in files if (split := _SPLITS.fullmatch(file.name))})
-        if len(splits) > 1:
-            raise InputError(
-                f"{source} holds the splits {' and '.join(splits)}; give one of them, "
-                f"such as {splits[0]}-*{files[0].suffix}"
-            )
-    if kind is Kind.PARQUET:
+    splits = sorted({split[1].lower() for file in files if (split := _SPLITS.fullmatch(file.name))})
+    if source.is_dir() and len(splits) > 1:
+        raise InputError(
+            f"{source} holds the splits {' and '.join(splits)}; give one of them, "
+            f"such as {splits[0]}-*{files[0].suffix}"
+        )
+    if layout.kind is Kind.PARQUET:
         return _in_parquet(source, files)
-    if kind is Kind.TAR:
+    if layout.kind is Kind.TAR:
         return _in_shards(source, files)
     if files[0].suffix.lower() in (".csv", ".tsv", ".txt") and len(files) == 1:
         return _in_separated(files[0])
-    raise InputError(f"{files[0]} holds no images that can be read; give {_KINDS}")
+    raise InputError(
+        f"{files[0]} holds no images that can be read; give a dataset folder of ours, Parquet with an image column, "
+        "WebDataset .tar shards, open_clip's .csv or .tsv, or a folder of images"
+    )
 
 
 def _in_folder(source: Place) -> Examples:
@@ -345,27 +335,24 @@ def _in_folder(source: Place) -> Examples:
     empty folders.
     """
     around = wnid_in(source.resolve().name)
-    rows = (
-        {"path": os.fsencode(path), "name": name, "key": _folder_class(name) or around}
-        for path, name, _ in image_files(source)
-    )
+
+    def row(path: str, name: str) -> dict[str, Any]:
+        outermost, _, inside = name.partition("/")
+        of_name = wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else around
+        key = nearest_wnid(name) or outermost if inside else of_name
+        return {"path": os.fsencode(path), "name": name, "key": key}
+
     schema = pa.schema([("path", pa.binary()), ("name", pa.string()), ("key", pa.string())])
+    rows = (row(file.path, file.name) for file in image_files(source))
     batches = [pa.RecordBatch.from_pylist(batch, schema) for batch in in_batches(rows, _BATCH)]
     table = pa.Table.from_batches(batches, schema)
     keys = table["key"].drop_null().unique().to_pylist()
     if len(keys) > 1 and all(map(_SPLITS.fullmatch, keys)):
         raise InputError(f"{source} holds the folders {' and '.join(sorted(keys))}; give one of them")
     outer = {each.name for each in source.iterdir() if each.is_dir() and not each.name.startswith((".", "__MACOSX"))}
-    of_folders = not table["key"].null_count and outer.issuperset(keys)
-    classes, labels = _by_key(table["key"], outer if of_folders else ())
+    known = not table["key"].null_count and outer.issuperset(keys)
+    classes, labels = _by_key(table["key"], outer if known else ())
     return Examples(source, classes, labels, _ids_of(table["name"]), FileImages(table["path"]))
-
-
-def _folder_class(name: str) -> str | None:
-    outermost, _, inside = name.partition("/")
-    if inside:
-        return nearest_wnid(name) or outermost
-    return wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else None
 
 
 def _in_separated(source: Place) -> Examples:
@@ -444,15 +431,12 @@ def _sample_classes(folder: Place, numbers: Integers, ids: pa.ChunkedArray, text
     labelled = np.flatnonzero(numbers >= 0)
     _, first = np.unique(numbers[labelled], return_index=True)
     looked_at = labelled[first[:: max(1, len(first) // 8)]].tolist()
-    wnids = {int(numbers[row]): _said_wnid(ids[row].as_py(), texts.said(row)) for row in looked_at}
-    if wnids and all(wnid and imagenet.index_of(wnid) == number for number, wnid in wnids.items()):
-        return named_classes(imagenet.wnids()), numbers
-    return _by_number(pa.array(numbers), None)
-
-
-def _said_wnid(key: str, said: Mapping[str, Any]) -> str:
-    named = image_id(key) or image_id(str(said.get("filename")))
-    return wnid_of(named) if named else str(said.get("wnid", ""))
+    for row in looked_at:
+        said = texts.said(row)
+        named = image_id(ids[row].as_py()) or image_id(str(said.get("filename")))
+        if imagenet.index_of(wnid_of(named) if named else str(said.get("wnid"))) != numbers[row]:
+            return _by_number(pa.array(numbers), None)
+    return (named_classes(imagenet.wnids()) if looked_at else None), numbers
 
 
 def _in_parquet(source: Place, files: Sequence[Place]) -> Examples:
@@ -481,30 +465,24 @@ def _in_parquet(source: Place, files: Sequence[Place]) -> Examples:
 
 
 def _image_column(source: Place, schema: pa.Schema) -> str:
-    if (column := find_image_column(schema, source)) is not None:
+    if (column := find_image_column(schema)) is not None:
         return column
     for name in ("image", *sorted(suffix[1:] for suffix in IMAGE_SUFFIXES)):
         if name in schema.names and is_bytes(schema.field(name).type):
             return name
-    if not is_dataset(source):
-        has = ", ".join(schema.names)
-        raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {has}")
-    steps = Shards(source).manifest.settings.get("filter", [])
-    advice = "build or package it again with `images`"
-    if any("without-images" in step for step in steps):
-        advice = "filter again and leave out `without_images`"
-    elif steps:
-        advice = "it was filtered from a dataset without images: make that one again with `images`, and filter it"
-    raise InputError(f"{source} holds texts without images; {advice}")
+    if is_dataset(source):
+        raise InputError(
+            f"{source} holds texts without images; build or package it again with `images`, or filter without "
+            "`without_images`"
+        )
+    has = ", ".join(schema.names)
+    raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {has}")
 
 
 def _columns(files: Sequence[Place], schema: pa.Schema, image: str) -> dict[str, pa.ChunkedArray]:
     known = {*_IDS, *_LABELS, *_CLASSES, *_TEXTS, *_CAPTIONS, _DOMAIN} - {image}
-    wanted = [
-        each.name
-        for each in schema
-        if each.name in known and (each.name == "tags" or not pa.types.is_nested(each.type))
-    ]
+    flat = [each.name for each in schema if each.name == "tags" or not pa.types.is_nested(each.type)]
+    wanted = [name for name in flat if name in known]
     table = pa.concat_tables([read_table(file, wanted).replace_schema_metadata() for file in files])
     columns = dict(zip(table.column_names, table.columns, strict=True))
     caption = _first(columns, _CAPTIONS)
@@ -529,38 +507,29 @@ def _stored_images(files: Sequence[Place], image: str) -> tuple[Integers, pa.Arr
     """
     try:
         names, ranges = zip(*(images_in_place(file, image) for file in files), strict=True)
+    except UnreadablePages:
+        pass
+    else:
         paths = pa.concat_arrays(names)
         owners = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, ranges)))
         images = FileImages(pa.array(map(str, files), pa.string()), owners, np.concatenate(ranges))
         return np.flatnonzero(paths.is_valid()), paths, images
-    except UnreadablePages:
-        pass
-    metadata = [read_metadata(file) for file in files]
-    groups = [data.row_group(at) for data in metadata for at in range(data.num_row_groups)]
-    leaves = [group.column(at) for group in groups for at in range(group.num_columns)]
-    size = sum(leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] == image)
+    small = sum(file.stat().st_size for file in files) <= LARGEST_IN_MEMORY
     data: Any = (
-        pa.concat_tables([read_table(file, [image]) for file in files])
-        if size <= LARGEST_IN_MEMORY
-        else through_cache(files, [image])
+        pa.concat_tables([read_table(file, [image]) for file in files]) if small else through_cache(files, [image])
     )
     column = table_of(data).column(0)
     paths = pa.nulls(len(column), pa.string())
     if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
         paths = field_of(column, "path").cast(pa.string()).combine_chunks()
-    has = field_of(column, "bytes").is_valid().to_numpy()
     # A row without bytes may name a file.
-    tables = chain.from_iterable([file] * data.num_rows for file, data in zip(files, metadata, strict=True))
+    has = field_of(column, "bytes").is_valid().to_numpy()
+    tables = chain.from_iterable([file] * read_metadata(file).num_rows for file in files)
     rows = zip(has.tolist(), tables, paths.to_pylist(), strict=True)
     found = [None if stored or (at := image_file(file, path)) is None else str(at) for stored, file, path in rows]
     beside = pa.array(found, pa.string())
     kept = np.flatnonzero(has | np.asarray(beside.is_valid()))
-    if beside.null_count == len(beside):
-        return kept, paths, ColumnImages(data, kept)
-    return kept, paths, ColumnImages(data, kept, beside.take(pa.array(kept)))
-
-
-# The classes that texts name.
+    return kept, paths, ColumnImages(data, kept, beside.take(pa.array(kept)) if any(found) else None)
 
 
 @dataclass(frozen=True)
@@ -597,10 +566,8 @@ def find_named(texts: Iterable[Texts], classes: Sequence[Class]) -> Iterator[lis
                 pa.array([list(text.tags) for text in batch], pa.list_(pa.string())),
             ]
             mentioned = mentions.matcher().find(mentions.join_fields(fields)).to_pylist()
-            for row, found in zip(named, mentioned, strict=True):
-                row.update(known[label] for label in found if label in known)
-        if patterns:
-            for row, text in zip(named, batch, strict=True):
-                joined = "\n".join((text.title, text.description, *text.tags, text.caption))
-                row.update(place for place, pattern in patterns.items() if pattern.search(joined))
+            named = [{known[label] for label in found if label in known} for found in mentioned]
+        for row, text in zip(named, batch if patterns else (), strict=False):
+            joined = "\n".join((text.title, text.description, *text.tags, text.caption))
+            row.update(place for place, pattern in patterns.items() if pattern.search(joined))
         yield from map(sorted, named)

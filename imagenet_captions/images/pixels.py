@@ -12,27 +12,21 @@ import multiprocessing
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import simplejpeg
 import torch
 import torchvision.transforms.functional as F  # noqa: N812
 from PIL import Image, UnidentifiedImageError
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from imagenet_captions.errors import InputError, StoppedEarly, quoted
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.images.reading import MOST_PIXELS, read_header
-
-try:
-    import simplejpeg
-except ImportError:  # it has no wheel for this platform or Python
-    simplejpeg = None
 
 CROPS = ("resized", "placed")
 _RATIO = (3 / 4, 4 / 3)
@@ -57,26 +51,16 @@ class BrokenImage(Exception):
 def decode(data: bytes) -> torch.Tensor:
     """Return the pixels of an image, uint8 [3, height, width]; its memory has the channels last.
 
-    JPEG in one or three colors is decoded by simplejpeg, or by torchvision if simplejpeg is not installed or warns;
-    both give the same pixels. Everything else (CMYK, PNG, WebP, GIF) is decoded by Pillow; what is transparent is shown
-    on black, as Pillow's `convert("RGB")` has it. Raises BrokenImage, for a decompression bomb before anything is
-    decoded.
+    JPEG in one or three colors is decoded by simplejpeg, everything else (CMYK, PNG, WebP, GIF) by Pillow, which shows
+    what is transparent on black. Raises BrokenImage, for a decompression bomb before anything is decoded.
     """
     header = read_header(memoryview(data))
     if header.fault is not None:
         raise BrokenImage(header.fault)
     if header.colors in (1, 3):
         try:
-            if simplejpeg is not None:
-                return torch.from_numpy(simplejpeg.decode_jpeg(data)).permute(2, 0, 1)
+            return torch.from_numpy(simplejpeg.decode_jpeg(data, strict=False)).permute(2, 0, 1)
         except ValueError:
-            pass  # it refuses damaged files of which libjpeg only warns
-        try:
-            # A copy, since torch warns of bytes, which cannot be written to.
-            copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels: torch.Tensor = decode_jpeg(copied, mode=ImageReadMode.RGB)
-            return pixels
-        except RuntimeError:
             pass  # Pillow reads some files that libjpeg's defaults do not, and says more about the others
     try:
         with warnings.catch_warnings():
@@ -202,8 +186,14 @@ class RandAugment:
         """uint8 [3, size, size] of the same; the generator alone decides."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        with _seeded(seed):
+        states = random.getstate(), np.random.get_state()
+        random.seed(seed)  # timm draws from these two
+        np.random.seed(seed)
+        try:
             changed = self._timms(picture)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
         return torch.from_numpy(np.array(changed)).permute(2, 0, 1)
 
     @cached_property
@@ -215,19 +205,6 @@ class RandAugment:
             f"rand-m{self.strength}-mmax{strongest}-n{self.operations}",
             {"translate_const": int(self.size * 0.45), "img_mean": self.fill},
         )
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that timm draws from, and restore their states at the end."""
-    pythons, numpys = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(pythons)
-        np.random.set_state(numpys)
 
 
 def _check_scale(scale: tuple[float, float]) -> None:
@@ -255,11 +232,8 @@ def crop_box(image: torch.Tensor, scale: tuple[float, float], generator: torch.G
         if 0 < w <= width and 0 < h <= height:
             top, left = (int(torch.randint(0, room + 1, (1,), generator=generator)) for room in (height - h, width - w))
             return top, left, h, w
-    w, h = width, height
-    if width / height < _RATIO[0]:
-        h = round(width / _RATIO[0])
-    elif width / height > _RATIO[1]:
-        w = round(height * _RATIO[1])
+    h = min(height, round(width / _RATIO[0]))
+    w = min(width, round(height * _RATIO[1]))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
@@ -300,12 +274,11 @@ def _jittered(view: torch.Tensor, strength: float, generator: torch.Generator) -
     *adjusted, hue = (strength * most for most in _JITTER)
     picture = Image.fromarray(view.permute(1, 2, 0).numpy())
     for step in torch.randperm(4, generator=generator).tolist():
-        if step < len(adjusted):
-            adjust = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)[step]
-            most = adjusted[step]
-            picture = adjust(picture, _between(max(0.0, 1 - most), 1 + most, generator))
-        else:
+        if step == len(adjusted):
             picture = F.adjust_hue(picture, _between(-hue, hue, generator))
+        else:
+            adjust, most = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)[step], adjusted[step]
+            picture = adjust(picture, _between(max(0.0, 1 - most), 1 + most, generator))
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 

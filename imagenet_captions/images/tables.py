@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,6 @@ from imagenet_captions.storage.parquet import ParquetFile, read_metadata, read_s
 from imagenet_captions.storage.places import Place, is_remote
 from imagenet_captions.storage.progress import open_watched
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
 _LONGEST_HEADER = 1 << 20
 # Of a page's header (parquet.thrift): the ids of fields, and the kinds of Thrift's compact protocol.
@@ -34,18 +31,11 @@ _FIXED, _INTEGERS, _BINARY, _STRUCT = {1: 0, 2: 0, 3: 1, 7: 8}, (4, 5, 6), 8, 12
 _LENGTH = 4  # bytes before each value
 
 
-def find_image_column(schema: pa.Schema, source: Place) -> str | None:
-    """Return the first column of structs with a field `bytes`; None if there is none.
-
-    Raises InputError if `bytes` holds something else, such as text.
-    """
+def find_image_column(schema: pa.Schema) -> str | None:
+    """Return the first column of structs whose field `bytes` can hold images; None if there is none."""
     for column in schema:
-        if pa.types.is_struct(column.type) and (at := column.type.get_field_index("bytes")) >= 0:
-            if not is_bytes(kind := column.type.field(at).type):
-                raise InputError(
-                    f"the column {quoted(column.name)} of {source} has {kind} where the bytes of images belong; "
-                    "write the images themselves, as binary"
-                )
+        at = column.type.get_field_index("bytes") if pa.types.is_struct(column.type) else -1
+        if at >= 0 and is_bytes(column.type.field(at).type):
             return str(column.name)
     return None
 
@@ -83,12 +73,9 @@ def field_of(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def named_images(table: Place) -> str | None:
     """Return the column of images that has a path beside the bytes, by which images are known; None for none."""
     schema = read_schema(table)
-    column = find_image_column(schema, table)
-    at = -1 if column is None else schema.field(column).type.get_field_index("path")
-    if at < 0:
-        return None
-    kind = schema.field(column).type.field(at).type
-    return column if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+    column = find_image_column(schema)
+    named = column is not None and schema.field(column).type.get_field_index("path") >= 0
+    return column if named else None
 
 
 def read_paths(table: Place, column: str) -> Iterator[pa.ChunkedArray]:
@@ -253,27 +240,23 @@ class SeparatedTable:
                     chunksize=rows,
                 ) as read,
             ):  # fmt: skip
-                while (part := self._next(read)) is not None:
+                while True:
+                    with warnings.catch_warnings(record=True) as warned:
+                        warnings.simplefilter("always", pd.errors.ParserWarning)
+                        part = next(read, None)
+                    for warning in warned:
+                        skipped = str(warning.message).count("Skipping line ")
+                        if issubclass(warning.category, pd.errors.ParserWarning) and not skipped:
+                            raise pd.errors.ParserError(str(warning.message))  # lines were cut short
+                        self.skipped["more fields than the header"] += skipped
+                    if part is None:
+                        return
                     yield pa.RecordBatch.from_pandas(part, self.schema, preserve_index=False)
-        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        except pd.errors.ParserError as error:
             raise InputError(
                 f"{self._path} cannot be read ({shortened(error, 200)}); a quote mark may be open, or a caption that "
                 "holds the separator may lack its quotes"
             ) from None
-
-    def _next(self, read: Iterator[DataFrame]) -> DataFrame | None:
-        """Return the next rows; pandas only warns of a line with too many fields, which it skips or cuts short."""
-        from pandas.errors import ParserWarning
-
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always", ParserWarning)
-            part = next(read, None)
-        for warning in warned:
-            skipped = str(warning.message).count("Skipping line ")
-            if issubclass(warning.category, ParserWarning) and not skipped:
-                raise ParserWarning(warning.message)
-            self.skipped["more fields than the header"] += skipped
-        return part
 
     def require_all(self) -> None:
         """Raise InputError if lines were skipped; call it once `batches` is used up."""

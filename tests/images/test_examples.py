@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shutil
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import imagenet_captions as ic
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.exports.export import export
@@ -63,11 +62,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_place:
         monkeypatch.setattr(in_parquet, "images_in_place", _unreadable)
-    wanted = [
-        (row["image_id"], image(row["image_id"]), _texts(row), row["wnid"])
-        for number, row in enumerate(rows(7))
-        if number % 10
-    ]
+    held = [row for number, row in enumerate(rows(7)) if number % 10]
+    wanted = [(row["image_id"], image(row["image_id"]), _texts(row), row["wnid"]) for row in held]
     examples = open_examples(dataset)
     assert isinstance(examples.images, FileImages if in_place else ColumnImages)
     assert all_of(examples) == wanted
@@ -91,10 +87,8 @@ def test_large_parquet_is_read_from_the_cache_of_datasets(tmp_path: Path, monkey
     held = [{"bytes": bytes([number]) * 100_000, "path": None} if number != 2 else None for number in range(5)]
     pq.write_table(pa.table({"image": held, "label": range(5)}), tmp_path / "x.parquet", compression="zstd")
     examples = open_examples(tmp_path / "x.parquet")
-    assert [(each[0], each[1][:3], each[3]) for each in all_of(examples)] == [
-        (f"{number:08d}", bytes([number]) * 3, str(number)) for number in (0, 1, 3, 4)
-    ]
-    assert examples.left_out == 1
+    rows = [(f"{number:08d}", bytes([number]) * 100_000, Texts(), str(number)) for number in (0, 1, 3, 4)]
+    assert (all_of(examples), examples.left_out) == (rows, 1)
     assert len(pickle.dumps(examples)) < 20_000  # the name of the cache, not what is in it
 
 
@@ -164,10 +158,9 @@ def test_webdataset_that_we_wrote(dataset: Path, tmp_path: Path) -> None:
     assert set(found) <= set(from_dataset)
     assert len(found) > 20
     for image_id, (_, data, texts, key) in found.items():
-        row = from_dataset[image_id]
-        assert (data, key) == (row[1], row[3])
-        assert (texts.title, texts.description, texts.caption) == (row[2].title, row[2].description, row[2].caption)
-        assert " ".join(texts.tags) == " ".join(row[2].tags)
+        _, stored, held, wnid = from_dataset[image_id]
+        joined = [replace(each, tags=tuple(" ".join(each.tags).split())) for each in (texts, held)]
+        assert (data, key, joined[0]) == (stored, wnid, joined[1])
     assert len(examples.classes or ()) == 1000
 
 
@@ -184,7 +177,7 @@ def write_shards(folder: Path, **more: bytes) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("pattern", ["", "{00000..00002}.tar", "*.tar", "{00000,00001,00002}.tar"])
+@pytest.mark.parametrize("pattern", ["", "{00000..00002}.tar", "*.tar"])
 def test_webdataset_shards_of_any_origin(tmp_path: Path, pattern: str) -> None:
     folder = write_shards(tmp_path / "wds")
     examples = open_examples(folder / pattern if pattern else folder)
@@ -194,10 +187,7 @@ def test_webdataset_shards_of_any_origin(tmp_path: Path, pattern: str) -> None:
     assert [each[2] for each in all_of(examples)] == [Texts(caption=f"text of {key}") for key in keys]
     assert examples.classes == (Class("0", "0"), Class("1", "1"))
     assert examples.labels.tolist() == [0, 1] * 3
-
-
-def test_webdataset_with_names_beside_it(tmp_path: Path) -> None:
-    folder = write_shards(tmp_path / "wds")
+    assert examples.labels.dtype == np.int64
     (folder / "classnames.txt").write_text("frog\ntruck\n")
     assert open_examples(folder).classes == (FROG, TRUCK)
 
@@ -207,23 +197,6 @@ def test_samples_without_an_image_are_counted(tmp_path: Path) -> None:
     examples = open_examples(folder / "00000.tar")
     assert len(examples) == 2
     assert examples.left_out == 2
-
-
-@pytest.mark.parametrize(("damage", "words"), [("cut", "cut off or damaged"), ("header", "damaged at byte")])
-def test_damaged_tars_are_refused(tmp_path: Path, damage: str, words: str) -> None:
-    path = write_shards(tmp_path / "wds") / "00001.tar"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:2048] if damage == "cut" else whole[:1024] + b"x" * 100 + whole[1124:])
-    with pytest.raises(InputError, match=words):
-        open_examples(tmp_path / "wds")
-
-
-def test_compressed_tars_are_refused(tmp_path: Path) -> None:
-    import gzip
-
-    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(tar_of({"a.jpg": b"x"})))
-    with pytest.raises(InputError, match="is compressed"):
-        open_examples(tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize(
@@ -253,28 +226,18 @@ def test_csv_and_tsv(
 def test_a_csv_as_open_clip_reads_it_names_files_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "made").mkdir()
-    dataset = make_dataset(tmp_path / "made", rows(2))
-    held = {row["image_id"]: image(row["image_id"]) for row in rows(2)}
-    train_folder(tmp_path / "work/images", held)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/a.jpg").write_bytes(image("a"))
+    (tmp_path / "train.csv").write_text("filepath\ttitle\na.jpg\ttext\n")
     monkeypatch.chdir(tmp_path / "work")
-    export(dataset, tmp_path / "train.csv", ExportSettings(to="open-clip-csv", images=Path("images")))
-    examples = open_examples(tmp_path / "train.csv")
-    captions = {row["image_id"]: row["caption"] for row in rows(2)}
-    assert {each[0]: (each[1], each[2].caption) for each in all_of(examples)} == {
-        key: (data, " ".join(captions[key].split())) for key, data in held.items()
-    }
+    assert all_of(open_examples(tmp_path / "train.csv")) == [("a", image("a"), Texts(caption="text"), None)]
 
 
-def test_a_csv_names_a_file_that_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_text("filepath\ttitle\ngone.jpg\ttext\n")
-    with pytest.raises(InputError, match=r"gone.jpg in row 1, which is not a file \(1 of 1"):
-        open_examples(tmp_path / "x.tsv")
-
-
-def test_a_file_that_goes_later_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(image("a"))
+def test_a_file_that_is_not_there_or_goes_later_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_text("filepath\ttitle\na.jpg\ttext\n")
+    with pytest.raises(InputError, match=r"a.jpg in row 1, which is not a file \(1 of 1"):
+        open_examples(tmp_path / "x.tsv")
+    (tmp_path / "a.jpg").write_bytes(image("a"))
     examples = open_examples(tmp_path / "x.tsv")
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(InputError, match=r"a\.jpg cannot be read: No such file"):
@@ -314,18 +277,17 @@ def test_folders_are_classes(tmp_path: Path, files: str, ids: str, keys: str | N
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_all_endings_of_images_are_known_everywhere(tmp_path: Path, suffix: str) -> None:
-    name = f"n01440764/n01440764_1{suffix.upper()}"
-    (tmp_path / "n01440764").mkdir()
+    name, folder = f"n01440764/n01440764_1{suffix.upper()}", tmp_path / "n01440764"
+    folder.mkdir()
     (tmp_path / name).write_bytes(image("x"))
+    assert open_test_set("imagenet", folder, tmp_path).images.image(0) == image("x")
     (tmp_path / "x.tar").write_bytes(tar_of({name: image("x")}))
     pq.write_table(pa.table({suffix[1:]: [image("x")], "key": [name]}), tmp_path / "x.parquet")
-    for source in (tmp_path / "n01440764", tmp_path / "x.tar", tmp_path / "x.parquet"):
+    for source in (folder, tmp_path / "x.tar", tmp_path / "x.parquet"):
         examples = open_examples(source)
         assert [examples.image_id(0), examples.image(0)] == ["n01440764_1", image("x")]
-    for source in (tmp_path / "n01440764", tmp_path / "x.tar"):
-        assert ImageIndex(source).keys.to_pylist() == ["n01440764_1"]
-    (tmp_path / "x.tar").unlink()
-    assert open_test_set("imagenet", tmp_path / "n01440764", tmp_path).images.image(0) == image("x")
+        if source.suffix != ".parquet":
+            assert ImageIndex(source).keys.to_pylist() == ["n01440764_1"]
 
 
 def test_some_of_many(tmp_path: Path) -> None:
@@ -345,21 +307,6 @@ def _texts_only(folder: Path) -> Path:
     return make_dataset(folder, rows(2))
 
 
-def _texts_filtered(folder: Path) -> Path:
-    ic.filter(_texts_only(folder), ic.FilterSettings(sample=1), out=folder / "some")
-    return folder / "some"
-
-
-def _images_filtered_out(folder: Path) -> Path:
-    whole = make_dataset(folder, rows(2), images=True)
-    ic.filter(whole, ic.FilterSettings(without_images=True), out=folder / "texts")
-    return folder / "texts"
-
-
-def _empty(folder: Path) -> Path:
-    return folder
-
-
 def _splits(folder: Path) -> Path:
     for name in ("train/frog/1.jpg", "val/frog/2.jpg"):
         (folder / name).parent.mkdir(parents=True)
@@ -367,14 +314,12 @@ def _splits(folder: Path) -> Path:
     return folder
 
 
-def _paths_only(folder: Path) -> Path:
-    pq.write_table(pa.table({"image": [{"bytes": None, "path": "/x/a.jpg"}] * 2}), folder / "x.parquet")
-    return folder
+def _table(**cell: str | None) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        pq.write_table(pa.table({"image": [cell] * 2}), folder / "x.parquet")
+        return folder
 
-
-def _text_bytes(folder: Path) -> Path:
-    pq.write_table(pa.table({"image": [{"bytes": "/9j/4AAQ", "path": "a.jpg"}]}), folder / "x.parquet")
-    return folder
+    return make
 
 
 def _no_column(folder: Path) -> Path:
@@ -382,17 +327,21 @@ def _no_column(folder: Path) -> Path:
     return folder / "x.csv"
 
 
+def _shards_of_one_class(folder: Path) -> Path:
+    (write_shards(folder / "wds") / "classnames.txt").write_text("frog\n")
+    return folder / "wds"
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (_texts_only, "texts without images; build or package it again with `images`"),
-        (_texts_filtered, "it was filtered from a dataset without images: make that one again with `images`"),
-        (_images_filtered_out, "texts without images; filter again and leave out `without_images`"),
-        (_empty, "holds no images that can be read"),
+        (lambda folder: folder, "holds no images that can be read"),
         (_splits, "holds the folders train and val; give one of them"),
-        (_paths_only, "holds paths of images and not the images, and '/x/a.jpg' is not an image file"),
-        (_text_bytes, "the column 'image' of .* has string where the bytes of images belong"),
+        (_table(bytes=None, path="/x/a.jpg"), "holds paths of images and not the images, and '/x/a.jpg' is not an im"),
+        (_table(bytes="/9j/4AAQ", path="a.jpg"), "has no column of images"),
         (_no_column, "no column of images; call one of its columns filepath"),
+        (_shards_of_one_class, "the label 1 belongs to no class"),
         (lambda folder: folder / "nothing", "does not exist"),
         (lambda folder: folder / "{0..2}.tar", "names .*, which does not exist"),
     ],
@@ -452,35 +401,13 @@ def test_what_datasets_writes_and_how_docs_data_embeds_it(tmp_path: Path, monkey
         open_examples(tmp_path / "paths.parquet")
 
 
-def test_only_images_are_read_at_the_paths_of_a_table(tmp_path: Path) -> None:
-    (tmp_path / "secret.txt").write_text("not for you")
-    os.mkfifo(tmp_path / "pipe.png")
-    rows = [{"bytes": None, "path": str(tmp_path / name)} for name in ("secret.txt", "pipe.png")]
-    pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="holds paths of images"):
-        open_examples(tmp_path / "x.parquet")
-
-
-def test_labels_that_no_class_has(tmp_path: Path) -> None:
-    folder = write_shards(tmp_path / "wds")
-    (folder / "classnames.txt").write_text("frog\n")
-    with pytest.raises(InputError, match="the label 1 belongs to no class"):
-        open_examples(folder)
-
-
-def test_labels_are_whole_numbers_of_64_bits(dataset: Path) -> None:
-    assert open_examples(dataset).labels.dtype == np.int64
-
-
-@pytest.mark.parametrize("sent", [False, True])
-def test_a_file_that_was_replaced_gives_no_image_of_another_place(dataset: Path, tmp_path: Path, sent: bool) -> None:
-    """In this process, and in a worker that opens the file later."""
+def test_a_file_that_was_replaced_gives_no_image_of_another_place(dataset: Path, tmp_path: Path) -> None:
     ours = shutil.copytree(dataset, tmp_path / "ours")
     opened = open_examples(ours)
     shard = next((ours / "data").iterdir())
     other = shard.with_name("other")
     other.write_bytes(shard.read_bytes()[::-1])
     other.replace(shard)
-    read = pickle.loads(pickle.dumps(opened)) if sent else opened
-    with pytest.raises(InputError, match="was replaced since it was opened; run the same command again"):
-        read.image(0)
+    for read in (pickle.loads(pickle.dumps(opened)), opened):  # as in a worker that opens the file later
+        with pytest.raises(InputError, match="was replaced since it was opened; run the same command again"):
+            read.image(0)
