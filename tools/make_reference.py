@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 from imagenet_captions.cli.app import PROGRAM, command, head
-from imagenet_captions.cli.commands import CAPTIONS, SECTIONS
+from imagenet_captions.cli.commands import CAPTIONS, COMMANDS, SECTIONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
@@ -22,11 +22,11 @@ def write_reference() -> str:
         "# Commands and flags\n",
         f"`{PROGRAM} COMMAND --help` has each flag's meaning; this page says which there are.",
     ]
-    for title, entries in SECTIONS.items():
+    for title, names in SECTIONS.items():
         lines += [f"\n## {title}"]
-        for name, entry in entries.items():
+        for name in names:
             flags = ", ".join(f"`{head(one)}`" for one in command(name).options.values())
-            lines += [f"\n### {name}\n\n{entry.about}\n\n{textwrap.fill(flags, 140, break_long_words=False)}"]
+            lines += [f"\n### {name}\n\n{COMMANDS[name].about}\n\n{textwrap.fill(flags, 140, break_long_words=False)}"]
     lines += ["\n## Captions, as --caption takes them\n\n| caption | meaning |\n|---|---|"]
     lines += [f"| `{text.replace('|', chr(92) + '|')}` | {meaning} |" for text, meaning in CAPTIONS]
     return "\n".join(lines) + "\n"

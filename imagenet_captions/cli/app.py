@@ -82,7 +82,7 @@ class Program(click.Group):
         """Write what each command does; none of them is imported for it."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, entry.about) for name, entry in commands.items()], col_max=18)
+                formatter.write_dl([(name, COMMANDS[name].about) for name in commands], col_max=18)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> Any:  # type: ignore[override]
         """Run the command line, and end the process with the exit code."""
@@ -215,7 +215,7 @@ class Command(click.Command):
             words = () if typed is None else typed if isinstance(typed, tuple) else (typed,)
             if not words:
                 if one.default is REQUIRED:
-                    raise InputError(f"{flag} is missing; give {'a ' if one.is_argument else ''}{head(one)}")
+                    raise InputError(f"{flag} is missing; give {head(one)}")
             elif one.kind is bool:
                 found[flag] = words[0] if len(one.names) > 1 else one.default is not True
             elif len(words) > 1 and not one.many:

@@ -6,200 +6,160 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A command: what it does, the module of this folder that has its function, and two examples."""
+    """A command: what it does, its module of this folder, and two examples."""
 
     about: str
     module: str
     examples: tuple[str, str]
 
 
-# In the order in which a user meets them.
+# In the order in which a user meets them, each with what it does and two examples.
 SECTIONS = {
     "Make a dataset": {
-        "demo": Entry(
+        "demo": (
             "Run everything on a small bundled sample, with a Flickr stand-in on this machine.",
-            "make",
-            ("demo", "demo --out sample"),
+            "demo",
+            "demo --out sample",
         ),
-        "build": Entry(
+        "build": (
             "Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls).",
-            "make",
-            (
-                "build --release imagenet_captions.json --images ILSVRC2012_img_train --out imagenet-captions",
-                "build --urls fall11_urls.txt --ids LOC_train_solution.csv --images ILSVRC2012_img_train --out rebuilt",
-            ),
+            "build --release imagenet_captions.json --images ILSVRC2012_img_train --out imagenet-captions",
+            "build --urls fall11_urls.txt --ids LOC_train_solution.csv --images ILSVRC2012_img_train --out rebuilt",
         ),
-        "match": Entry(
+        "match": (
             "Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet.",
-            "make",
-            (
-                "match --urls fall11_urls.txt --ids LOC_train_solution.csv",
-                "match --urls fall11_urls.txt --classes all --out all.parquet",
-            ),
+            "match --urls fall11_urls.txt --ids LOC_train_solution.csv",
+            "match --urls fall11_urls.txt --classes all --out all.parquet",
         ),
-        "extract-yfcc": Entry(
+        "extract-yfcc": (
             "Extract the matched photos from YFCC100M's metadata: yfcc.parquet, for --yfcc.",
-            "make",
-            (
-                "extract-yfcc yfcc100m_dataset.bz2",
-                "extract-yfcc yfcc100m_dataset.sql --matches matches.parquet --out yfcc.parquet",
-            ),
+            "extract-yfcc yfcc100m_dataset.bz2",
+            "extract-yfcc yfcc100m_dataset.sql --matches matches.parquet --out yfcc.parquet",
         ),
-        "crawl": Entry(
+        "crawl": (
             "Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite.",
-            "make",
-            ("crawl --limit 100", "crawl --key-file flickr.key --refresh 90"),
+            "crawl --limit 100",
+            "crawl --key-file flickr.key --refresh 90",
         ),
-        "clean": Entry(
+        "clean": (
             "Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M.",
-            "make",
-            (
-                "clean --release imagenet_captions.json --out captions.parquet",
-                'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
-            ),
+            "clean --release imagenet_captions.json --out captions.parquet",
+            'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
         ),
-        "package": Entry(
+        "package": (
             "Write captions and images as a dataset folder of Parquet shards that load_dataset reads.",
-            "make",
-            ("package --images ILSVRC2012_img_train --out imagenet-captions", "package --out texts"),
+            "package --images ILSVRC2012_img_train --out imagenet-captions",
+            "package --out texts",
         ),
-        "verify": Entry(
-            "Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add "
-            "up.",
-            "make",
-            ("verify imagenet-captions", "verify s3://bucket/imagenet-captions"),
+        "verify": (
+            "Check a dataset against its manifest: every file's bytes, the schema, the order, and that the "
+            "counts add up.",
+            "verify imagenet-captions",
+            "verify s3://bucket/imagenet-captions",
         ),
     },
     "Use a dataset": {
-        "filter": Entry(
+        "filter": (
             "Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids).",
-            "use",
-            (
-                "filter imagenet-captions --class dog --has title --out dogs",
-                "filter imagenet-captions --class-list imagenette --per-class 100 --out-ids ids.txt",
-            ),
+            "filter imagenet-captions --class dog --has title --out dogs",
+            "filter imagenet-captions --class-list imagenette --per-class 100 --out-ids ids.txt",
         ),
-        "export": Entry(
+        "export": (
             "Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON.",
-            "use",
-            (
-                'export imagenet-captions --to webdataset --caption "title tags" --out shards',
-                "export imagenet-captions --to open-clip-csv --images ILSVRC2012_img_train --out train.tsv",
-            ),
+            'export imagenet-captions --to webdataset --caption "title tags" --out shards',
+            "export imagenet-captions --to open-clip-csv --images ILSVRC2012_img_train --out train.tsv",
         ),
-        "stats": Entry(
+        "stats": (
             "Print what a dataset has: coverage by class and field, frequencies, languages, lengths, licenses, "
             "duplicates.",
-            "use",
-            ("stats imagenet-captions", "stats imagenet-captions --html page.html --csv classes.csv"),
+            "stats imagenet-captions",
+            "stats imagenet-captions --html page.html --csv classes.csv",
         ),
-        "diff": Entry(
+        "diff": (
             "Compare two datasets: ids lost and gained, texts changed, by field and class.",
-            "use",
-            ("diff imagenet-captions rebuilt", "diff imagenet-captions rebuilt --raw --out changes"),
+            "diff imagenet-captions rebuilt",
+            "diff imagenet-captions rebuilt --raw --out changes",
         ),
-        "explain": Entry(
+        "explain": (
             "Explain one image: its texts, what cleaning changed, caption, mentions, outcome, license and attribution.",
-            "use",
-            (
-                "explain imagenet-captions n01440764_10026",
-                "explain rebuilt n01440764_10026 --work rebuilt.work --json",
-            ),
+            "explain imagenet-captions n01440764_10026",
+            "explain rebuilt n01440764_10026 --work rebuilt.work --json",
         ),
-        "label-by-text": Entry(
+        "label-by-text": (
             "Label captions by the classes that they name, and say how often that is right where the class is known.",
-            "use",
-            (
-                "label-by-text cc12m.tsv --out labeled.parquet",
-                "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",
-            ),
+            "label-by-text cc12m.tsv --out labeled.parquet",
+            "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",
         ),
-        "score": Entry(
-            "Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed run "
-            "resumes.",
-            "measure",
-            (
-                "score imagenet-captions --model runs/contrastive --out scores.parquet",
-                "score imagenet-captions --model open_clip:ViT-B-32@weights.safetensors --caption title --out "
-                "titles.parquet",
-            ),
+        "score": (
+            "Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed "
+            "run resumes.",
+            "score imagenet-captions --model runs/contrastive --out scores.parquet",
+            "score imagenet-captions --model open_clip:ViT-B-32@weights.safetensors --caption title --out "
+            "titles.parquet",
         ),
-        "publish": Entry(
+        "publish": (
             "Publish a dataset on the Hugging Face Hub, all of it in one commit; the token is that of `hf auth login`.",
-            "use",
-            (
-                "publish texts my-group/imagenet-captions --dry-run",
-                "publish imagenet-captions my-group/imagenet-captions --with-images --private",
-            ),
+            "publish texts my-group/imagenet-captions --dry-run",
+            "publish imagenet-captions my-group/imagenet-captions --with-images --private",
         ),
     },
     "Repeat the experiments": {
-        "train": Entry(
+        "train": (
             "Train a model, or go on with a run that was stopped. The same command does both.",
-            "train",
-            (
-                "train --show contrastive",
-                "train imagenet-captions --objective contrastive --on imagenet=val --out runs/contrastive",
-            ),
+            "train --show contrastive",
+            "train imagenet-captions --objective contrastive --on imagenet=val --out runs/contrastive",
         ),
-        "evaluate": Entry(
+        "evaluate": (
             "Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head.",
-            "measure",
-            (
-                "evaluate runs/contrastive --on imagenet=val --on imagenet-r=imagenet-r --out metrics.json",
-                "evaluate timm:resnet50@weights.safetensors --classifier head --on imagenet=val --out metrics.json",
-            ),
+            "evaluate runs/contrastive --on imagenet=val --on imagenet-r=imagenet-r --out metrics.json",
+            "evaluate timm:resnet50@weights.safetensors --classifier head --on imagenet=val --out metrics.json",
         ),
-        "compare": Entry(
-            "Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved "
-            "most.",
-            "measure",
-            (
-                "compare runs/a runs/b",
-                "compare captions.json labels.json --across-protocols --out compare.csv --plot compare.svg",
-            ),
+        "compare": (
+            "Compare evaluated models on the same images: differences, McNemar's test, and the classes that "
+            "moved most.",
+            "compare runs/a runs/b",
+            "compare captions.json labels.json --across-protocols --out compare.csv --plot compare.svg",
         ),
-        "ablate": Entry(
+        "ablate": (
             "Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report.",
-            "train",
-            (
-                "ablate size imagenet-captions=463622 --dry-run --out paper",
-                "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
-            ),
+            "ablate size imagenet-captions=463622 --dry-run --out paper",
+            "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
         ),
-        "robustness": Entry(
+        "robustness": (
             "Measure how far models are above what ImageNet accuracy predicts under natural shifts.",
-            "measure",
-            ("robustness published --plot figure.svg", "robustness results.csv --out robustness.csv"),
+            "robustness published --plot figure.svg",
+            "robustness results.csv --out robustness.csv",
         ),
-        "trajectories": Entry(
+        "trajectories": (
             "Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training.",
-            "measure",
-            (
-                "trajectories runs/clip runs/labels --on imagenet=val --on imagenet-v2=v2 --out along",
-                "trajectories micro --on clean=test.parquet --on blur=blur.parquet --out along-micro",
-            ),
+            "trajectories runs/clip runs/labels --on imagenet=val --on imagenet-v2=v2 --out along",
+            "trajectories micro --on clean=test.parquet --on blur=blur.parquet --out along-micro",
         ),
-        "frequency": Entry(
+        "frequency": (
             "Relate the accuracy of each class to its training images, and to the training captions that name it.",
-            "measure",
-            (
-                "frequency runs/clip --out classes.csv --plot classes.svg",
-                "frequency metrics.json --data imagenet-captions --caption title",
-            ),
+            "frequency runs/clip --out classes.csv --plot classes.svg",
+            "frequency metrics.json --data imagenet-captions --caption title",
         ),
-        "export-model": Entry(
-            "Write a trained model in the files of open_clip, timm or transformers, checked with that library's own "
-            "loader.",
-            "train",
-            (
-                "export-model runs/clip --to open_clip --out clip-for-open-clip",
-                "export-model runs/supervised --to timm --out resnet50-for-timm",
-            ),
+        "export-model": (
+            "Write a trained model in the files of open_clip, timm or transformers, checked with that library's "
+            "own loader.",
+            "export-model runs/clip --to open_clip --out clip-for-open-clip",
+            "export-model runs/supervised --to timm --out resnet50-for-timm",
         ),
     },
 }
-COMMANDS = {name: entry for commands in SECTIONS.values() for name, entry in commands.items()}
+_MODULES = {
+    "make": "demo build match extract-yfcc crawl clean package verify",
+    "use": "filter export stats diff explain label-by-text publish",
+    "measure": "score evaluate compare robustness trajectories frequency",
+    "train": "train ablate export-model",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+COMMANDS = {
+    name: Entry(about, _MODULE_OF[name], (first, second))
+    for commands in SECTIONS.values()
+    for name, (about, first, second) in commands.items()
+}
 
 CAPTIONS = (
     ("title tags description", "Fields, joined in this order: title, tags, description, class_name."),

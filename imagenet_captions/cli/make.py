@@ -113,7 +113,7 @@ def package(
     from imagenet_captions.packager import package as packaging
 
     with open_engine(engine) as (running, count):
-        packaging.package(captions, out, replace(settings, workers=count, engine=running))
+        packaging.package(captions, out, settings, count, running)
     return _told_of_dataset(out)
 
 
@@ -131,10 +131,9 @@ def _told(counts: Mapping[Outcome, int], out: Place) -> str:
 
 def _told_of_dataset(out: Place) -> str:
     from imagenet_captions.dataset.shards import Shards
-    from imagenet_captions.dataset.writing import read_outcome_counts
-    from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
+    from imagenet_captions.outcomes import Outcome
 
-    counts = read_outcome_counts(out / OUTCOMES_FILE)
-    images, rows = Shards(out).manifest.images, counts.get(Outcome.KEPT, 0)
-    told = _told(counts, out)
-    return told if images is None else f"{told}\n{images:,} of {rows:,} rows have an image"
+    shards = Shards(out)
+    images = shards.manifest.images
+    told = _told({Outcome(name): count for name, count in shards.manifest.counts.items()}, out)
+    return told if images is None else f"{told}\n{images:,} of {shards.rows:,} rows have an image"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from imagenet_captions.cli.common import Overwrite
-from imagenet_captions.cli.messages import say_that_torch_is_loaded
+from imagenet_captions.cli.messages import before_torch
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.settings import (
     EvaluateSettings,
@@ -16,7 +16,6 @@ from imagenet_captions.evaluation.settings import (
     TrajectorySettings,
 )
 from imagenet_captions.options import argument, option
-from imagenet_captions.storage.faults import require
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +26,9 @@ def score(
     out: Annotated[Path, option("The file to write, such as scores.parquet.")],
     overwrite: Overwrite = False,
 ) -> str:
-    require("train", "score")
-    from imagenet_captions.models.config import check_source
-    from imagenet_captions.outcomes import format_counts
-
-    check_source(settings.model)
-    say_that_torch_is_loaded("score")
+    before_torch("score", settings.model)
     from imagenet_captions.evaluation.score import score_dataset
+    from imagenet_captions.outcomes import format_counts
 
     return f"{format_counts(score_dataset(dataset, out, settings, overwrite))}\n{out}"
 
@@ -49,16 +44,13 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> str:
-    require("train", "evaluate")
     from imagenet_captions.evaluation.robustness.tables import add_row, check_results
-    from imagenet_captions.models.config import check_source
 
     if called is not None and results is None:
         raise InputError("`called` names the model in a table of results; give `results` too")
     if results is not None:
         check_results(results, dict(settings.test_sets), settings.files(), out)
-    check_source(settings.model)
-    say_that_torch_is_loaded("evaluate")
+    before_torch("evaluate", settings.model)
     from imagenet_captions.evaluation import evaluate as evaluation
 
     metrics = evaluation.evaluate(settings, out, overwrite)
@@ -97,8 +89,7 @@ def robustness(settings: RobustnessSettings, overwrite: Overwrite = False) -> st
 
 
 def trajectories(settings: TrajectorySettings) -> str:
-    require("train", "trajectories")
-    say_that_torch_is_loaded("trajectories")
+    before_torch("trajectories")
     from imagenet_captions.evaluation.trajectories import FIGURE, TABLE, format_trajectories, measure_trajectories
 
     told = format_trajectories(measure_trajectories(settings), [name for name, _ in settings.test_sets])

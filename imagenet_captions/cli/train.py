@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.cli.app import command
-from imagenet_captions.cli.messages import is_first_process, say_that_torch_is_loaded
+from imagenet_captions.cli.messages import before_torch, is_first_process
 from imagenet_captions.errors import InputError
 from imagenet_captions.options import Given, argument, option
 from imagenet_captions.storage.faults import require
@@ -65,15 +65,11 @@ def train(
         raise InputError("`steps` and `epochs` both end the run; give one of them")
 
     require("train", "train")
-    from imagenet_captions.models.config import check_source
     from imagenet_captions.training.settings import read_done
 
     asked = TrainSettings(data, out, chosen, **settings)
-    if read_done(out) is None:  # a finished run does not need them any more
-        for source in (asked.init, asked.init_image):
-            if source is not None:
-                check_source(source)
-    say_that_torch_is_loaded("train")
+    needed = (asked.init, asked.init_image) if read_done(out) is None else ()  # a finished run needs neither any more
+    before_torch("train", *filter(None, needed))
     measured = _measurement(asked, on)
     from imagenet_captions.training import train as training
 
@@ -118,10 +114,8 @@ def ablate(
     settings: AblateSettings,
     dry_run: Annotated[bool, option("Print the runs, their steps and what was published; do nothing.")] = False,
 ) -> object:
-    if not dry_run:
-        require("train", "ablate")
     if not dry_run or ":" in (settings.model or ""):  # a library's models are looked up in it
-        say_that_torch_is_loaded("ablate")
+        before_torch("ablate")
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
 
@@ -138,11 +132,7 @@ def export_model(
     to: Annotated[str, option("The library that is to load it.", choices=("open_clip", "timm", "transformers"))],
     out: Annotated[Path, option("A new folder for its files.")],
 ) -> object:
-    from imagenet_captions.models.config import check_source
-
-    require("train", "export-model")
-    check_source(model)
-    say_that_torch_is_loaded("export-model")
+    before_torch("export-model", model)
     from imagenet_captions.models.load import export_model as write_model
 
     return write_model(model, to, out)

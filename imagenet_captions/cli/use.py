@@ -11,7 +11,6 @@ import click
 from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Workers
 from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.engines.local import EngineSettings, default_workers, open_engine
-from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.settings import LabelSettings
 from imagenet_captions.options import argument, option
@@ -29,14 +28,10 @@ def filter(
     overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> str:
-    from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids, format_counts
+    from imagenet_captions.dataset.filtering import filter, format_counts
 
-    if out is not None and out_ids is None:
-        counts = filter_to_dataset(dataset, out, settings, workers or default_workers())
-    elif out_ids is not None and out is None:
-        counts = filter_to_ids(dataset, out_ids, settings, overwrite)
-    else:
-        raise InputError("a filter writes one thing: give `out` DATASET, or `out_ids` FILE for a list of ids")
+    count = workers or default_workers()
+    counts = filter(dataset, settings, out=out, out_ids=out_ids, overwrite=overwrite, workers=count)
     return f"{format_counts(counts)}\n{out or out_ids}"
 
 
@@ -70,12 +65,9 @@ def diff(
     ] = None,
     overwrite: Overwrite = False,
 ) -> str:
-    from imagenet_captions.cli.app import command
-    from imagenet_captions.dataset.diff import diff as compare
-    from imagenet_captions.dataset.diff import format_summary
+    from imagenet_captions.dataset.diff import diff, format_summary
 
-    summary = format_summary(compare(a, b, raw, out, overwrite), str(a), str(b))
-    told = command("diff").in_flags(summary)
+    told = format_summary(diff(a, b, raw, out, overwrite))
     return told if out is None else f"{told}\n{out}"
 
 

@@ -31,20 +31,19 @@ def test_every_command_has_two_examples_in_its_help() -> None:
     for name, entry in COMMANDS.items():
         words = " ".join(run(name, "--help").replace("\\\n", " ").split())
         assert all(f"imagenet-captions {example}" in words for example in entry.examples)
+        assert run(name, "-h") == run(name, "--help")
 
 
-@pytest.mark.parametrize("example", [each for entry in COMMANDS.values() for each in entry.examples])
-def test_an_example_is_understood(example: str) -> None:
-    understood(*shlex.split(example))
-
-
-@pytest.mark.parametrize(("text", "meaning"), CAPTIONS)
-def test_a_caption_of_the_help_is_understood(text: str, meaning: str) -> None:
-    assert str(CaptionTemplate.parse(text))
-    assert meaning.endswith(".")
+def test_the_examples_are_understood() -> None:
+    for entry in COMMANDS.values():
+        for example in entry.examples:
+            understood(*shlex.split(example))
 
 
 def test_the_help_of_captions_has_every_field_and_setting() -> None:
+    for text, meaning in CAPTIONS:
+        assert str(CaptionTemplate.parse(text))
+        assert meaning.endswith(".")
     words = " ".join(text + " " + meaning for text, meaning in CAPTIONS)
     settings = [name for name in CaptionTemplate.__dataclass_fields__ if name != "fields"]
     assert [name for name in (*CAPTION_FIELDS, *(f"{name}=" for name in settings)) if name not in words] == []
@@ -52,20 +51,9 @@ def test_the_help_of_captions_has_every_field_and_setting() -> None:
     assert with_captions == {name for name in COMMANDS if "--caption" in command(name).flags}
 
 
-@pytest.mark.parametrize(
-    ("name", "flag", "names"),
-    [
-        ("filter", "--class-list", list_names()),
-        ("filter", "--has", FIELDS),
-        ("filter", "--contains", TEXT_FIELDS),
-        ("filter", "--matches", TEXT_FIELDS),
-    ],
-)
-def test_a_flags_help_names_its_values(name: str, flag: str, names: tuple[str, ...]) -> None:
-    assert unnamed(name, flag, names) == []
-
-
-def test_the_help_of_train_names_recipes_and_models() -> None:
+def test_a_flags_help_names_its_values() -> None:
+    assert unnamed("filter", "--class-list", list_names()) == unnamed("filter", "--has", FIELDS) == []
+    assert unnamed("filter", "--contains", TEXT_FIELDS) == unnamed("filter", "--matches", TEXT_FIELDS) == []
     pytest.importorskip("torch")
     from imagenet_captions.models.config import PRESETS
     from imagenet_captions.training.recipes import RECIPES
@@ -78,11 +66,6 @@ def unnamed(name: str, flag: str, names: Iterable[str]) -> list[str]:
     """The values that the help of a flag does not name."""
     words = re.split(r"[,(). ]+", command(name).flags[flag].help)
     return [each for each in names if each not in words]
-
-
-@pytest.mark.parametrize("words", [(), ("build",)])
-def test_h_is_short_for_help(words: tuple[str, ...]) -> None:
-    assert run(*words, "-h") == run(*words, "--help")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +85,3 @@ def test_a_shell_completes_commands_flags_and_choices(typed: str, offered: list[
     count = len(words.split()) - (not words.endswith(" "))
     environment = {"COMP_WORDS": words, "COMP_CWORD": str(count), "_IMAGENET_CAPTIONS_COMPLETE": "bash_complete"}
     assert [line.partition(",")[2] for line in run(**environment).split()] == offered
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_can_be_taught(shell: str) -> None:
-    assert "_IMAGENET_CAPTIONS_COMPLETE" in run(_IMAGENET_CAPTIONS_COMPLETE=f"{shell}_source")

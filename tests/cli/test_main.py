@@ -55,10 +55,11 @@ def test_help_completion_and_a_plan_import_no_more_than_they_need() -> None:
     assert "torch" not in imported_for(*plan)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
+@pytest.mark.parametrize("command", ["build", "filter", "evaluate", "train"])
+def test_the_help_of_a_command_imports_its_module_and_nothing_heavy(command: str) -> None:
     modules = imported_for(command, "--help")
     groups = {f"imagenet_captions.cli.{entry.module}" for entry in COMMANDS.values()}
+    assert len(groups) == 4
     assert modules & groups == {f"imagenet_captions.cli.{COMMANDS[command].module}"}
     assert modules & HEAVY == set()
 

