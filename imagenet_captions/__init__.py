@@ -10,90 +10,49 @@ Each name is imported when it is first used, so that importing the package costs
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imagenet_captions.captions.caption_template import CaptionTemplate
-    from imagenet_captions.dataset.diff import diff
-    from imagenet_captions.dataset.filtering import filter
-    from imagenet_captions.dataset.filters import (
-        contains,
-        has,
-        in_class,
-        in_list,
-        in_split,
-        language,
-        license_in,
-        matches,
-        names_class,
-    )
-    from imagenet_captions.dataset.loading import load
-    from imagenet_captions.dataset.settings import FilterSettings
-    from imagenet_captions.errors import (
-        DiskFullError,
-        ImagenetCaptionsError,
-        InputError,
-        NetworkError,
-        NotFoundError,
-        StoppedEarly,
-    )
-    from imagenet_captions.evaluation.compare import compare
-    from imagenet_captions.evaluation.score import score
-    from imagenet_captions.exports.export import export
-    from imagenet_captions.exports.settings import ExportSettings
-    from imagenet_captions.imagenet.classes import resolve
-    from imagenet_captions.packager.package import verify
-    from imagenet_captions.pipeline.build import build
-    from imagenet_captions.pipeline.explain import explain
-    from imagenet_captions.pipeline.settings import BuildSettings
-    from imagenet_captions.publishing.publish import publish
-    from imagenet_captions.statistics.collect import stats
-    from imagenet_captions.storage.places import place
-    from imagenet_captions.training.data import torch_dataset
-    from imagenet_captions.training.sampler import ResumableSampler
+    from imagenet_captions.captions.caption_template import CaptionTemplate as CaptionTemplate
+    from imagenet_captions.dataset.diff import diff as diff
+    from imagenet_captions.dataset.filtering import filter as filter
+    from imagenet_captions.dataset.filters import contains as contains
+    from imagenet_captions.dataset.filters import has as has
+    from imagenet_captions.dataset.filters import in_class as in_class
+    from imagenet_captions.dataset.filters import in_list as in_list
+    from imagenet_captions.dataset.filters import in_split as in_split
+    from imagenet_captions.dataset.filters import language as language
+    from imagenet_captions.dataset.filters import license_in as license_in
+    from imagenet_captions.dataset.filters import matches as matches
+    from imagenet_captions.dataset.filters import names_class as names_class
+    from imagenet_captions.dataset.loading import load as load
+    from imagenet_captions.dataset.settings import FilterSettings as FilterSettings
+    from imagenet_captions.errors import DiskFullError as DiskFullError
+    from imagenet_captions.errors import ImagenetCaptionsError as ImagenetCaptionsError
+    from imagenet_captions.errors import InputError as InputError
+    from imagenet_captions.errors import NetworkError as NetworkError
+    from imagenet_captions.errors import NotFoundError as NotFoundError
+    from imagenet_captions.errors import StoppedEarly as StoppedEarly
+    from imagenet_captions.evaluation.compare import compare as compare
+    from imagenet_captions.evaluation.score import score as score
+    from imagenet_captions.exports.export import export as export
+    from imagenet_captions.exports.settings import ExportSettings as ExportSettings
+    from imagenet_captions.imagenet.classes import resolve as resolve
+    from imagenet_captions.packager.package import verify as verify
+    from imagenet_captions.pipeline.build import build as build
+    from imagenet_captions.pipeline.explain import explain as explain
+    from imagenet_captions.pipeline.settings import BuildSettings as BuildSettings
+    from imagenet_captions.publishing.publish import publish as publish
+    from imagenet_captions.statistics.collect import stats as stats
+    from imagenet_captions.storage.places import place as place
+    from imagenet_captions.training.data import torch_dataset as torch_dataset
+    from imagenet_captions.training.sampler import ResumableSampler as ResumableSampler
 
     __version__: str
 
-__all__ = [
-    "BuildSettings",
-    "CaptionTemplate",
-    "DiskFullError",
-    "ExportSettings",
-    "FilterSettings",
-    "ImagenetCaptionsError",
-    "InputError",
-    "NetworkError",
-    "NotFoundError",
-    "ResumableSampler",
-    "StoppedEarly",
-    "build",
-    "compare",
-    "contains",
-    "diff",
-    "explain",
-    "export",
-    "filter",
-    "has",
-    "in_class",
-    "in_list",
-    "in_split",
-    "language",
-    "license_in",
-    "load",
-    "matches",
-    "names_class",
-    "place",
-    "publish",
-    "resolve",
-    "score",
-    "stats",
-    "torch_dataset",
-    "verify",
-]
-
-# The names of each module; CaptionRecipe is the earlier name of CaptionTemplate.
+# The names of each module, as above.
 _NAMES = {
-    "captions.caption_template": "CaptionRecipe CaptionTemplate",
+    "captions.caption_template": "CaptionTemplate",
     "dataset.diff": "diff",
     "dataset.filtering": "filter",
     "dataset.filters": "contains has in_class in_list in_split language license_in matches names_class",
@@ -115,16 +74,19 @@ _NAMES = {
     "training.sampler": "ResumableSampler",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("imagenet-captions")
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next use finds it without asking here
-    return value
+if not TYPE_CHECKING:  # for a type checker any name would exist otherwise
+
+    def __getattr__(name):
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("imagenet-captions")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value  # the next use finds it without asking here
+        return value
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,12 @@ from imagenet_captions.storage.places import RemotePath
 
 def stream(path: Path) -> Iterator[dict[str, Any]]:
     """Yield rows of a dataset; only what is not streamed has a length."""
-    yield from ic.load(path, ic.has("title"), streaming=True)
+    yield from ic.load(path, filters=ic.has("title"), split="train", columns=["title"], streaming=True)
+
+
+def typo() -> None:
+    """An unknown name is an error for a type checker."""
+    ic.typo  # type: ignore[attr-defined]  # noqa: B018
 
 
 def summary(path: str, streaming: bool) -> tuple[int, int, int, dict[str, int], bool, str]:

@@ -141,7 +141,6 @@ class CaptionTemplate:
         return " ".join([*self.fields, *settings])
 
 
-CaptionRecipe = CaptionTemplate  # the class's name before 0.1.0
 _NUMBERS = ("max_words", "max_chars", "seed")
 _SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
 

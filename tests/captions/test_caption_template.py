@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import imagenet_captions
 from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
 from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.cleaner.clean import CleanSettings
@@ -119,10 +118,6 @@ def test_the_text_of_a_template_is_the_template(
     sentence = sentence if "class_name" in fields else "{}"
     made = CaptionTemplate(fields, separator, sentence, max_words=most, seed=seed)
     assert CaptionTemplate.parse(str(made)) == made
-
-
-def test_the_class_has_its_earlier_name_too() -> None:
-    assert imagenet_captions.CaptionRecipe is CaptionTemplate
 
 
 def test_open_clips_templates() -> None:
