@@ -22,6 +22,27 @@ from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, share
 UNKNOWN_LANGUAGE = "und"
 _SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
+_KEYWORDS = ("imagenet", "flickr", "captions", "image-text pairs", "clip", "robustness")
+TERMS = "https://www.image-net.org/download.php"
+_HEADER = """\
+---
+pretty_name: ImageNet-Captions
+license: other
+license_name: photographers-and-imagenet-terms
+license_link: {terms}
+{lists}
+configs:
+- config_name: default
+  default: true
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+- config_name: raw
+  data_files:
+  - split: train
+    path: raw/train-*.parquet
+---
+"""
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
 - rows with `source` `yfcc100m` come from YFCC100M's metadata of 2014: the license is the one of that year, and tags
@@ -96,45 +117,18 @@ def card(facts: DatasetFacts) -> str:
     return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
 
 
-def size_category(rows: int) -> str:
-    """Return the Hub's name for a number of rows.
-
-    >>> [size_category(rows) for rows in (999, 1000, 463_622, 14_197_122, 10**12)]
-    ['n<1K', '1K<n<10K', '100K<n<1M', '10M<n<100M', 'n>1T']
-    """
-    at = len(str(rows)) - len("1000")
-    if at < 0:
-        return f"n<{_BOUNDS[0]}"
-    return f"{_BOUNDS[at]}<n<{_BOUNDS[at + 1]}" if at + 1 < len(_BOUNDS) else f"n>{_BOUNDS[-1]}"
-
-
 def _header(facts: DatasetFacts) -> str:
     tasks = ["image-classification", "zero-shot-image-classification", "image-to-text"]
-    lines = [
-        "---",
-        "pretty_name: ImageNet-Captions",
-        "license: other",
-        "license_name: photographers-and-imagenet-terms",
-        "task_categories:",
-        *[f"- {task}" for task in (["text-classification"] if facts.images is None else tasks)],
-        "language:",
-        *[f"- {json.dumps(code)}" for code in facts.common_languages()],  # quoted: YAML reads no (Norwegian) as false
-        "size_categories:",
-        f"- {size_category(facts.rows)}",
-        "configs:",
-        "- config_name: default",
-        "  default: true",
-        "  data_files:",
-        "  - split: train",
-        "    path: data/train-*.parquet",
-        "- config_name: raw",
-        "  data_files:",
-        "  - split: train",
-        "    path: raw/train-*.parquet",
-        "---",
-        "",
-    ]
-    return "\n".join(lines)
+    digits = len(str(facts.rows)) - len("1000")  # of the Hub's size categories, which end at 1T
+    size = "n<1K" if digits < 0 else "n>1T" if digits > 8 else f"{_BOUNDS[digits]}<n<{_BOUNDS[digits + 1]}"
+    lists = {
+        "tags": _KEYWORDS,
+        "task_categories": ["text-classification"] if facts.images is None else tasks,
+        "language": map(json.dumps, facts.common_languages()),  # quoted: YAML reads no (Norwegian) as false
+        "size_categories": [size],
+    }
+    listed = "\n".join(f"{name}:\n" + "\n".join(f"- {value}" for value in values) for name, values in lists.items())
+    return _HEADER.format(terms=TERMS, lists=listed)
 
 
 def _summary(facts: DatasetFacts) -> str:
@@ -288,12 +282,15 @@ _CONFIGS = {
     "raw": ("raw", "The same rows, with the texts exactly as the source gave them."),
 }
 
-
-TERMS = "https://www.image-net.org/download.php"
 _ORIGINS = {
     "flickr": ("https://www.flickr.com/", "Flickr's answers about the photos"),
     "release": ("https://github.com/mlfoundations/imagenet-captions", "the published ImageNet-Captions"),
     "yfcc100m": ("https://arxiv.org/abs/1503.01817", "the metadata of YFCC100M, of 2014"),
+}
+_LICENSES = {
+    "flickr": "https://www.flickr.com/creativecommons/",
+    "release": f"{COLLECTION}/blob/main/license.md",
+    "yfcc100m": "https://www.flickr.com/creativecommons/",
 }
 _TERMS_OF_TEXTS = (
     "Texts and photos belong to the people who made them. `license` is the number of the license that Flickr stated "
@@ -312,8 +309,9 @@ def croissant(
     and the files alone: no clock, path or machine name is in it.
     """
     images = "without the images" if facts.images is None else f"with {facts.images:,} images"
+    terms = [] if facts.images is None else [TERMS]
     conditions = {"@type": "sc:CreativeWork", "name": "Conditions of use", "description": _TERMS_OF_TEXTS}
-    if facts.images is not None:
+    if terms:
         conditions |= {"description": f"{_TERMS_OF_TEXTS} {_IMAGES}", "url": TERMS}
     distribution = [
         {
@@ -355,9 +353,9 @@ def croissant(
         "creator": {"@type": "sc:Organization", "name": "Fang et al., and the photographers of the images"},
         "citeAs": BIBTEX,
         "inLanguage": facts.common_languages(),
-        "keywords": ["ImageNet", "Flickr", "captions", "image-text pairs", "CLIP", "robustness"],
+        "keywords": [*_KEYWORDS],
         "isLiveDataset": False,
-        "license": _TERMS_OF_TEXTS if facts.images is None else [_TERMS_OF_TEXTS, TERMS],
+        "license": [*sorted({_LICENSES[name] for name in facts.sources if name in _LICENSES}), *terms],
         "usageInfo": conditions,
         **_provenance(facts),
         **_responsible_use(facts),

@@ -4,57 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, groupby, repeat
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset import sampling, writing
 from imagenet_captions.dataset.loading import check_condition, of_shards
-from imagenet_captions.dataset.sampling import (
-    choose,
-    format_tail,
-    keep_probabilities,
-    random_classes,
-    read_counts,
-    read_ids,
-    sampling_chance,
-    seeded_order,
-)
 from imagenet_captions.dataset.settings import FilterSettings, parse_below, parse_sample
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.dataset.writing import (
-    RowGroup,
-    ShardFile,
-    count_values,
-    finish_dataset,
-    local_labels,
-    outcome_table,
-    plan_groups,
-    plan_shards,
-    plan_shuffled,
-    shard_name,
-    with_local_labels,
-    without_images,
-    write_outcomes,
-    write_shard,
-)
 from imagenet_captions.engines.local import LOCAL, check_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnids_of
-from imagenet_captions.images.files import ByteRange
-from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
-from imagenet_captions.schema import SCORES, provenance
-from imagenet_captions.storage.files import checked, require_file, sha256
+from imagenet_captions.schema import RAW_ROW, SCORES, provenance
+from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import (
     producing,
     producing_folder,
@@ -63,8 +35,6 @@ from imagenet_captions.storage.outputs import (
 )
 from imagenet_captions.storage.parquet import (
     TEXT_ROWS,
-    RowReader,
-    gather,
     read_files,
     read_metadata,
     read_schema,
@@ -116,14 +86,12 @@ def filter(
     if not isinstance(keep, (FilterSettings, pc.Expression)):
         raise InputError(f"`keep` must be a condition such as `in_class('dog')`, or FilterSettings, not {keep!r:.80}")
     settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
-    if out is not None and out_ids is None and not overwrite:
-        return filter_to_dataset(place(dataset), place(out), settings, check_workers(workers))
-    if out_ids is not None and out is None and workers == 1:
+    check_workers(workers)
+    if out is not None and out_ids is None:
+        return filter_to_dataset(place(dataset), place(out), settings, workers)
+    if out_ids is not None and out is None:
         return filter_to_ids(place(dataset), place(out_ids), settings, overwrite)
-    raise InputError(
-        "a filter writes one thing; give `out` for a dataset, with `workers` if need be, or `out_ids` for a list of "
-        "ids, with `overwrite` if need be"
-    )
+    raise InputError("a filter writes one thing: give `out` DATASET, or `out_ids` FILE for a list of ids")
 
 
 def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
@@ -161,17 +129,19 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
             raise InputError(f"{dataset} has no images; leave out `without_images`")
         selection = select(shards, settings)
         jobs = list(_jobs(shards, folder, selection, settings))
-        written: list[ShardFile] = []
+        written: list[writing.ShardFile] = []
         alone = is_only_here(folder) or is_only_here(dataset)
         with progress("write", selection.kept, "rows") as bar:
-            for shard in LOCAL.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
+            for shard in LOCAL.run(writing.write_shard, jobs, min(workers, len(jobs)), threads=alone):
+                for row, fault in shard.faults.items():
+                    raise InputError(f"the image {selection.ids[row]} cannot be used ({fault}); package it again")
                 written.append(shard)
                 bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
         _write_outcomes(shards, folder, selection)
         recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
         if parent.images is None or settings.without_images:
             recorded["missing"] = None
-        finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
+        writing.finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
     return selection.counts()
 
 
@@ -209,7 +179,7 @@ class Selection:
 
     def classes(self) -> dict[str, int]:
         """Return the number of kept rows of each class that has any, in the order of the rows."""
-        return count_values(wnids_of(self.kept_ids()))
+        return writing.count_values(wnids_of(self.kept_ids()))
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows kept, denied, and left out by each step."""
@@ -224,7 +194,7 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
     """
     among, total, dataset = shards.manifest.classes, shards.rows, shards.dataset
     condition = settings.row_condition(among)
-    like = None if settings.like is None else read_counts(settings.like, among)
+    like = None if settings.like is None else sampling.read_counts(settings.like, among)
     data, texts = shards.files(), shards.files("raw")
     if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
         raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
@@ -241,24 +211,21 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
                 start += len(batch)
             ended[list(selection.denied)] = DENIED
         if condition is not None:
-            schema = of_shards(data).schema
-            check_condition(schema, condition, dataset)
-            selection.leave_out(~_passing(data, schema, condition, total, bar), "condition")
+            selection.leave_out(~_passing(shards, condition, bar), "condition")
         if settings.ids is not None:
-            listed = pc.is_in(selection.ids, value_set=read_ids(settings.ids))
+            listed = pc.is_in(selection.ids, value_set=sampling.read_ids(settings.ids))
             selection.leave_out(pc.invert(listed), "ids")
         if settings.scores is not None:
             _by_score(selection, settings, settings.scores, shards)
         if settings.random_classes is not None and selection.kept:
-            chosen = random_classes(list(selection.classes()), settings.random_classes, settings.seed)
+            chosen = sampling.random_classes(list(selection.classes()), settings.random_classes, settings.seed)
             chosen_rows = pc.is_in(wnids_of(selection.ids), value_set=pa.array(chosen, pa.string()))
             selection.leave_out(pc.invert(chosen_rows), "random-classes")
         if settings.balance is not None and selection.kept:
             _balance(selection, settings, settings.balance, data, classes.wnids(among))
-        sampling = (settings.trim_tail, like, settings.per_class, settings.sample)
-        if any(limit is not None for limit in sampling):
+        if any(limit is not None for limit in (settings.trim_tail, like, settings.per_class, settings.sample)):
             ids, sizes = selection.kept_ids().to_pylist(), selection.classes()
-            left_out = choose(ids, settings, like)
+            left_out = sampling.choose(ids, settings, like)
             ended[selection.rows()] = [names.index(left_out.get(each, "kept")) for each in ids]
             short = sum(sizes.get(wnid, 0) < wanted for wnid, wanted in (like or {}).items())
             if like and short:
@@ -276,13 +243,17 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
     return selection
 
 
-def _passing(
-    files: Sequence[Place], schema: pa.Schema, condition: Expression, total: int, bar: Bar
-) -> npt.NDArray[np.bool_]:
+def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.bool_]:
     """Return a mask of the rows that pass; row groups that cannot have any, by their statistics, are not read."""
-    flags = np.zeros(total, bool)
+    schema, config = shards.schema(), "data"
+    check_condition(schema, condition, shards.dataset)
+    with suppress(InputError):  # both configs have ids and origins, and those of `raw` are in fewer row groups
+        columns = [column for column in schema if column.name in RAW_ROW.names and column.name not in writing.TEXTS]
+        check_condition(pa.schema(columns), condition, shards.dataset)
+        schema, config = pa.schema(columns), "raw"
+    flags = np.zeros(shards.rows, bool)
     start = 0
-    for file in files:
+    for file in shards.files(config):
         # A new fragment for each shard, because a fragment keeps its footer, and many footers add up.
         with reading(file):
             (fragment,) = of_shards([file]).get_fragments()
@@ -304,28 +275,20 @@ def _passing(
     return flags
 
 
-class _Inputs(msgspec.Struct):
-    dataset: str
-    weights: str
+def read_origin(scores: Place) -> tuple[str, str, str]:
+    """Return the digests of the dataset that was scored and of the weights, and the model.
 
-
-class _Settings(msgspec.Struct):
-    model: str
-
-
-class ScoresOrigin(msgspec.Struct):
-    """The dataset that was scored, by the digest of its manifest, and the model."""
-
-    inputs: _Inputs
-    settings: _Settings
-
-
-def read_origin(scores: Place) -> ScoresOrigin:
-    """Return what a file of scores says of itself. Raises InputError if `score` did not write it."""
+    Raises InputError if `score` did not write the file.
+    """
     schema = read_schema(require_file(scores, "the file of scores"))
-    if not set(SCORES) <= set(schema) or "inputs" not in provenance(schema):
+    origin = provenance(schema)
+    try:
+        found = origin["inputs"]["dataset"], origin["inputs"]["weights"], origin["settings"]["model"]
+    except (KeyError, TypeError):
+        found = None
+    if found is None or not set(SCORES) <= set(schema):
         raise InputError(f"{scores} was not written by `imagenet-captions score`; give a file that was")
-    return checked(provenance(schema), ScoresOrigin, f"the file of scores {scores}")
+    return found
 
 
 def _by_score(selection: Selection, settings: FilterSettings, file: Place, shards: Shards) -> None:
@@ -333,7 +296,7 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
 
     Raises InputError for scores of another dataset, except those of the one that this one was filtered from.
     """
-    of = read_origin(file).inputs.dataset
+    of, _, _ = read_origin(file)
     limits = {text: parse_below(text) for text in settings.score_below}
     numbers = [field.name for field in read_schema(file) if pa.types.is_floating(field.type)]
     for text, (column, _) in limits.items():
@@ -371,7 +334,7 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
 def _balance(
     selection: Selection, settings: FilterSettings, threshold: int, data: Sequence[Place], wnids: Sequence[str]
 ) -> None:
-    """Leave out rows that match only frequent entries; the log has the tail curve.
+    """Leave out rows that match only frequent entries.
 
     An entry is a class that the texts name, or the row's own class. Raises InputError if no row matches an entry.
     """
@@ -394,22 +357,26 @@ def _balance(
     if not len(rows):
         raise InputError("no row mentions a class, so `balance` has nothing to count; give `by='class'`")
     before = np.bincount(entries, minlength=len(wnids))
-    wanted = keep_probabilities(rows, entries, before, threshold, len(selection.ended))
+    wanted = sampling.keep_probabilities(rows, entries, before, threshold, len(selection.ended))
     ids = selection.kept_ids().to_pylist()
-    chances = np.array([sampling_chance(image_id, settings.seed) for image_id in ids])
+    chances = np.array([sampling.sampling_chance(image_id, settings.seed) for image_id in ids])
     selection.ended[kept[chances >= wanted[kept]]] = selection.steps.index("balance")
     after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
-    log.info("%s", format_tail(before, after, threshold))
+    head = before > threshold
+    shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
+    log.info(
+        "%s entries have more than %s matches; of all matches they had %s, and have %s", head.sum(), threshold, *shares
+    )
 
 
-def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[CopyJob]:
+def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[writing.ShardJob]:
     """Yield the shards of both configs: the kept rows in the order of the parent, or in the order of a seed."""
     rows, counted = selection.rows(), selection.classes()
     reordered = settings.shuffle is not None
     ids: list[str] = []
     if settings.shuffle is not None:
         ids = selection.kept_ids().to_pylist()
-        order = seeded_order(ids, settings.shuffle)
+        order = sampling.seeded_order(ids, settings.shuffle)
         rows, ids = rows[order], [ids[row] for row in order.tolist()]
     for raw in (False, True):
         config = "raw" if raw else "data"
@@ -417,30 +384,36 @@ def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: Filter
         parents = list(zip(starts, dataset.files(config), strict=True))
         before = schema = dataset.schema(config)
         if settings.without_images and "image" in before.names:
-            schema = without_images(schema)
+            schema = writing.without_images(schema)
         # Labels that are already local would otherwise name classes without rows.
-        if settings.local_labels or local_labels(schema) is not None:
-            schema = with_local_labels(schema, sorted(counted))
+        if settings.local_labels or writing.local_labels(schema) is not None:
+            schema = writing.with_local_labels(schema, sorted(counted))
         images = "image" in schema.names
         columns = [name for name in before.names if name != "image" or (images and not reordered)]
         sizes = _row_sizes(parents, rows, images)
         if not reordered and dataset.manifest.shuffled is None:
             wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in counted.items())
-            shards = plan_shards(plan_groups(wnids, sizes, 1 if images else TEXT_ROWS))
+            shards = writing.plan_shards(writing.plan_groups(wnids, sizes, 1 if images else TEXT_ROWS))
         elif settings.shards is not None and settings.shards > len(sizes):
             raise InputError(
                 f"`shards` is {settings.shards:,}, but only {len(sizes):,} rows are left; give at most so many"
             )
         else:
-            shards = plan_shuffled(sizes, settings.shards, None if images else TEXT_ROWS)
+            shards = writing.plan_shuffled(sizes, settings.shards, None if images else TEXT_ROWS)
         found = byte_ranges_in_shards([path for _, path in parents]) if images and reordered else None
         for number, groups in enumerate(shards):
             part = slice(groups[0].start, groups[-1].stop)
-            shards_of_rows = np.searchsorted(starts, rows[part], side="right") - 1
-            needed = [parents[at] for at in np.unique(shards_of_rows)]
+            needed = np.unique(np.searchsorted(starts, rows[part], side="right") - 1)
             ranges = None if found is None else [found.get(image_id) for image_id in ids[part]]
-            name = shard_name(raw, number, len(shards))
-            yield CopyJob(needed, folder, name, schema, columns, groups, rows[part], reordered, ranges)
+            yield writing.ShardJob(
+                [parents[at] for at in needed],
+                columns,
+                folder,
+                writing.shard_name(raw, number, len(shards)),
+                schema,
+                [rows[group.start : group.stop] for group in groups],
+                ranges,
+            )
 
 
 def _row_sizes(parents: Sequence[tuple[int, Place]], rows: Integers, images: bool) -> list[int]:
@@ -458,74 +431,27 @@ def _row_sizes(parents: Sequence[tuple[int, Place]], rows: Integers, images: boo
     return found
 
 
-@dataclass(frozen=True)
-class CopyJob:
-    """The task of a worker: one shard to write."""
-
-    parents: Sequence[tuple[int, Place]]  # the shards with its rows, and their first rows
-    folder: Place  # of the dataset being built
-    name: str  # data/train-00000-of-00012.parquet
-    schema: pa.Schema
-    columns: Sequence[str]  # to read from the parent
-    groups: Sequence[RowGroup]  # ranges of all kept rows; each becomes a row group
-    rows: Integers  # row numbers in the parent, from the start of the first group
-    reordered: bool  # the rows do not ascend
-    ranges: Sequence[ByteRange | None] | None  # of the images, if the rows do not ascend
-
-
-def copy_shard(job: CopyJob) -> ShardFile:
-    """Write a shard, in which the bytes of images are not changed, and return its counts."""
-    return write_shard(job.folder, job.name, job.schema, _tables(job))
-
-
-def _tables(job: CopyJob) -> Iterator[pa.Table]:
-    """Yield the row groups. For rows from everywhere the texts of the whole shard are held, and images of one group."""
-    wnids, first = local_labels(job.schema), job.groups[0].start
-    texts = gather(job.parents, job.rows, job.columns) if job.reordered else None
-    with closing(RowReader(job.parents, job.columns)) as reader, closing(OpenFiles()) as images:
-        for group in job.groups:
-            start, stop = group.start - first, group.stop - first
-            part = slice(start, stop)
-            table = reader.take(job.rows[part]) if texts is None else texts.slice(start, stop - start)
-            if job.ranges is not None:
-                data, faults = images.read_images(job.ranges[part])
-                for row, fault in faults.items():
-                    raise InputError(f"the image {table['image_id'][row]} cannot be used ({fault}); package it again")
-                table = table.append_column("image", image_column(data, table["filename"]))
-            if wnids is not None:
-                if "label_original" not in table.column_names:
-                    table = table.append_column("label_original", table["label"])
-                labels = pc.index_in(table["wnid"], pa.array(wnids, pa.string())).cast(pa.int64())
-                table = table.set_column(table.column_names.index("label"), "label", labels)
-            yield table.select(job.schema.names)
-
-
 def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None:
     """Write the outcomes of the parent, changed for the rows that were left out; outcomes are sorted by id."""
-    ended, ids = selection.ended, selection.ids
-    order = np.arange(len(ended))
+    ended = selection.ended.tolist()
+    rows = range(len(ended))
     if shards.manifest.shuffled is not None:
-        order = pc.sort_indices(ids).to_numpy()
+        rows = pc.sort_indices(selection.ids).to_pylist()
 
     def batches(kept: bool) -> Iterator[pa.RecordBatch]:
         for batch in read_files([shards.outcomes], _ROWS_AT_ONCE):
             was_kept = pc.equal(batch["outcome"], Outcome.KEPT.value)
             yield batch.filter(was_kept if kept else pc.invert(was_kept))
 
-    def tables() -> Iterator[pa.Table]:
-        start = 0
-        for batch in batches(kept=True):
-            rows = order[start : start + len(batch)]
-            ends = {}
-            for at in np.flatnonzero(ended[rows] != KEPT).tolist():
-                if (denied := selection.denied.get(rows[at])) is not None:
-                    ends[start + at] = (Outcome.DENIED, denied)
-                else:
-                    ends[start + at] = (Outcome.FILTERED, selection.steps[ended[rows[at]]])
-            yield outcome_table(batch, start, ends)
-            start += len(batch)
+    def end_of(at: int) -> tuple[Outcome, str] | None:
+        row = rows[at]
+        if ended[row] == KEPT:
+            return None
+        denied = selection.denied.get(row)
+        return (Outcome.FILTERED, selection.steps[ended[row]]) if denied is None else (Outcome.DENIED, denied)
 
-    write_outcomes(folder / OUTCOMES_FILE, tables(), batches(kept=False))
+    tables = writing.outcome_tables(batches(kept=True), end_of)
+    writing.write_outcomes(folder / OUTCOMES_FILE, tables, batches(kept=False))
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:

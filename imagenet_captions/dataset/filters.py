@@ -26,9 +26,9 @@ _ESCAPES_IN_A_TAG = frozenset("dwSbBQE")
 _GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
 
 
-def require_condition(value: object) -> None:
+def require_condition(value: object, name: str = "condition") -> None:
     """Raise InputError if a value is not a condition."""
-    require_kind("condition", value, pc.Expression, "a condition such as `in_class('dog')`")
+    require_kind(name, value, pc.Expression, "a condition such as `in_class('dog')`")
 
 
 def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:

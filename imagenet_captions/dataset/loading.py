@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.filters import require_condition
-from imagenet_captions.dataset.shards import Replaced, Shards
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import Place, PlaceLike, place, reopen
@@ -23,105 +23,99 @@ if TYPE_CHECKING:
 CONFIGS = {"default": "data", "raw": "raw"}
 LARGEST_IN_MEMORY = 1 << 30
 _PACKED = 10  # texts take at most this many times the size of their file in memory
-_TRIES = 3
 _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 
 @overload
 def load(
     path: PlaceLike,
-    condition: Expression | None = None,
+    filters: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: Literal[False] = False,
+    split: str = "train",
 ) -> Dataset: ...
 @overload
 def load(
     path: PlaceLike,
-    condition: Expression | None = None,
+    filters: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
     *,
     streaming: Literal[True],
+    split: str = "train",
 ) -> IterableDataset: ...
 @overload
 def load(
     path: PlaceLike,
-    condition: Expression | None = None,
+    filters: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
+    split: str = "train",
 ) -> Dataset | IterableDataset: ...
 def load(
     path: PlaceLike,
-    condition: Expression | None = None,
+    filters: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
+    split: str = "train",
 ) -> Dataset | IterableDataset:
     """Open a dataset: all of it, or only the rows that a condition keeps, or only some columns.
 
+    Parameters mean what they mean to `load_dataset`, and the features are the same. `train` is the only split;
+    `in_split` is a condition for a part of the rows.
+
     Up to a gigabyte is read into memory. More goes through the cache of `datasets` on disk. With `streaming` rows are
-    read one after the other, and none is kept. The features are those of `load_dataset`. The hub is not asked.
+    read one after the other, and none is kept. The hub is not asked.
 
-    All rows come from one version of the dataset: if it is replaced while it is read, it is read again, and a stream
-    raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
+    All rows come from one version of the dataset: if it is replaced while it is read, an error says so. Raises
+    InputError for a folder that is not a dataset, and for an unknown column.
     """
-    if condition is not None:
-        require_condition(condition)
-    if config not in CONFIGS:
-        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
-    tries = _TRIES
-    while True:
-        try:
-            with Shards(place(path)).unchanged() as shards:
-                return _load(shards, condition, CONFIGS[config], columns, streaming)
-        except Replaced:
-            tries -= 1
-            if not tries:
-                raise
-
-
-def _load(
-    shards: Shards, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
-) -> Dataset | IterableDataset:
     import datasets
 
-    parquet, folder = of_shards(shards.files(config)), shards.dataset
-    known = parquet.schema.names
+    if filters is not None:
+        require_condition(filters, "filters")
+    if config not in CONFIGS:
+        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
+    if split != "train":
+        raise InputError(f"`split` must be train, which has all rows, not {quoted(split)}; filter by `in_split`")
     if isinstance(columns, str):
         raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
-    for name in columns or ():
-        if name not in known:
-            raise InputError(f"{folder} has no column {quoted(name)}; it has {', '.join(known)}")
-    names = list(known if columns is None else columns)
-    check_condition(parquet.schema, condition, folder)
-    if streaming:
-        schema = pa.schema([parquet.schema.field(name) for name in names], metadata=parquet.schema.metadata)
-        return datasets.IterableDataset.from_generator(
-            RowStream(shards, condition, tuple(names)),
-            features=datasets.Features.from_arrow_schema(schema),
-            gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among a loader's workers
-            split=datasets.Split.TRAIN,
-        )
-    files = [reopen(file) for file in parquet.files]
-    with reading(*files):
-        if _is_large(parquet, condition, names):
-            from datasets.packaged_modules.parquet.parquet import ParquetConfig
+    with Shards(place(path)).unchanged() as shards:
+        parquet = of_shards(shards.files(CONFIGS[config]))
+        names = list(parquet.schema.names if columns is None else columns)
+        for name in names:
+            if name not in parquet.schema.names:
+                known = ", ".join(parquet.schema.names)
+                raise InputError(f"{shards.dataset} has no column {quoted(name)}; it has {known}")
+        check_condition(parquet.schema, filters, shards.dataset)
+        if streaming:
+            schema = pa.schema([parquet.schema.field(name) for name in names], metadata=parquet.schema.metadata)
+            return datasets.IterableDataset.from_generator(
+                RowStream(shards, filters, tuple(names)),
+                features=datasets.Features.from_arrow_schema(schema),
+                gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among a loader's workers
+                split=datasets.Split.TRAIN,
+            )
+        files = [reopen(file) for file in parquet.files]
+        with reading(*files):
+            if _is_large(parquet, filters, names):
+                from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
-            filters: dict[str, Any] = {} if condition is None else {"filters": condition}
-            if filters and not hasattr(ParquetConfig, "filters"):
-                raise InputError(
-                    f"datasets {datasets.__version__} cannot filter more than {LARGEST_IN_MEMORY:,} bytes on disk; "
-                    "update it (3.2 or newer), or give streaming=True"
-                )
-            return through_cache(files, names, **filters)
-        table = parquet.to_table(columns=names, filter=condition)
-        check_rows(table)
-    # Given here, because `datasets` would otherwise hash every byte of the table.
-    parts = [shards.digest, *map(str, (condition, *names, *parquet.files))]
-    fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-    return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
+                if filters is not None and not hasattr(ParquetConfig, "filters"):
+                    raise InputError(
+                        f"datasets {datasets.__version__} cannot filter more than {LARGEST_IN_MEMORY:,} bytes on disk; "
+                        "update it (3.2 or newer), or give streaming=True"
+                    )
+                return through_cache(files, names, **({} if filters is None else {"filters": filters}))
+            table = parquet.to_table(columns=names, filter=filters)
+            check_rows(table)
+        # Given here, because `datasets` would otherwise hash every byte of the table.
+        parts = [shards.digest, *map(str, (filters, *names, *parquet.files))]
+        fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+        return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
 
 
 @dataclass(frozen=True)

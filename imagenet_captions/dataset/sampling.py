@@ -19,8 +19,6 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
 
-_COUNT_COLUMNS = ("count", "images", "rows")
-
 Integers = npt.NDArray[np.int64]
 
 
@@ -125,31 +123,6 @@ def keep_probabilities(
     return 0 - np.expm1(np.bincount(rows, weights=logs[entries], minlength=size))
 
 
-def format_tail(before: Integers, after: Integers, threshold: int) -> str:
-    """Return as text how many entries are rare, and which share of the matches the frequent ones have.
-
-    >>> print(format_tail(np.array([0, 4, 30, 70]), np.array([0, 4, 9, 12]), 10))
-    entries with               before   after
-    no match                        1       1
-    at most 1                       1       1
-    at most 10                      2       3
-    at most 100                     4       4
-    matches in the 2 entries
-    with more than 10           96.2%   84.0%
-    """
-    powers = [10**power for power in range(len(str(max(1, before.max() - 1))) + 1)]
-    limits = {"no match": 0} | {f"at most {power:,}": power for power in powers}
-    lines: list[tuple[str, ...]] = [("entries with", "before", "after")]
-    for name, most in limits.items():
-        lines.append((name, *(f"{np.sum(counts <= most):,}" for counts in (before, after))))
-    head = before > threshold
-    shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
-    lines.append((f"matches in the {head.sum():,} entries", "", ""))
-    lines.append((f"with more than {threshold:,}", *shares))
-    width = max(len(name) for name, *_ in lines)
-    return "\n".join(f"{name:<{width}} {values[0]:>8}{values[1]:>8}".rstrip() for name, *values in lines)
-
-
 def read_ids(path: Place) -> pa.Array:
     """Read a text file with one image id per line, in any form that `imagenet.image_ids` knows."""
     found = []
@@ -166,38 +139,22 @@ def read_ids(path: Place) -> pa.Array:
 
 
 def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
-    """Read a tab-separated table of the number of rows per class.
-
-    A table with a header has the columns `wnid` and `count` (or `images`, or `rows`). Without a header, the first
-    column is a class, given by wnid or by a name of this class only, and the second one its count.
-    """
+    """Read a tab-separated table of the number of rows per class, with the columns `wnid` and `count`."""
     form = "a tab-separated table with the columns wnid and count"
-    rows = [line.split("\t") for line in _read_lines(path, "the table of counts", form) if line.strip()]
-    at, count_at = 0, 1
-    if rows and "wnid" in rows[0]:
-        header = rows.pop(0)
-        counted = [header.index(name) for name in _COUNT_COLUMNS if name in header]
-        if not counted:
-            raise InputError(f"{path} has no column `count`; give the column of the counts this name")
-        at, count_at = header.index("wnid"), counted[0]
+    header, *rows = [line.split("\t") for line in _read_lines(path, "the table of counts", form) if line.strip()] or [
+        []
+    ]
+    if not {"wnid", "count"} <= set(header) or not rows:
+        raise InputError(f"{path} has no counts; give {form}")
     wanted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        where = f"{path}, row {number}"
-        padded = [*map(str.strip, row), *[""] * (1 + max(at, count_at))]
-        name, count = padded[at], padded[count_at]
-        try:
-            found = (name,) if classes.is_class(name, among) else classes.resolve(name, among)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-        if len(found) != 1:
-            raise InputError(f"{where}: {quoted(name)} stands for {len(found)} classes; give the wnid of one")
+        found = dict(zip(header, map(str.strip, row), strict=False))
+        wnid, count = found.get("wnid", ""), found.get("count", "")
+        if not classes.is_class(wnid, among) or wnid in wanted:
+            raise InputError(f"{path}, row {number}: {quoted(wnid)} is not a wnid of the dataset, or is there twice")
         if not (count.isascii() and count.isdigit() and len(count) < 10):
-            raise InputError(f"{where}: {quoted(count)} is not a count; give a whole number")
-        if found[0] in wanted:
-            raise InputError(f"{where}: {found[0]} is there twice; give each class one count")
-        wanted[found[0]] = int(count)
-    if not wanted:
-        raise InputError(f"{path} has no counts; give {form}")
+            raise InputError(f"{path}, row {number}: {quoted(count)} is not a count; give a whole number")
+        wanted[wnid] = int(count)
     return wanted
 
 

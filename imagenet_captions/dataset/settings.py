@@ -9,7 +9,6 @@ from functools import reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.classes import ClassSet, list_names
@@ -67,7 +66,7 @@ class RowConditions:
     )
     names_class: bool = option("The texts name the row's own class.", False)
     split: str | None = option("train or val, by a hash of the id.", choices=("train", "val"))
-    val_fraction: float = option("The share of all rows that is val.", 0.1)
+    val_fraction: float = option("The share of all rows that is val.", 0.1, needs="split")
 
     def __post_init__(self) -> None:
         check(self)
@@ -213,8 +212,8 @@ class FilterSettings:
             elif name == "scores":
                 from imagenet_captions.dataset.filtering import read_origin
 
-                origin = read_origin(place(value))
-                found |= {"score-model": origin.settings.model, "score-weights": f"sha256:{origin.inputs.weights}"}
+                _, weights, model = read_origin(place(value))
+                found |= {"score-model": model, "score-weights": f"sha256:{weights}"}
         sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
         return {**found, "seed": self.seed} if sampled else found
 
@@ -272,9 +271,6 @@ class PackageSettings:
         "report",
         choices=("report", "skip", "fail"),
     )
-    workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
         check(self)
-        check_workers(self.workers)

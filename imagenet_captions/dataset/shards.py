@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -25,7 +22,6 @@ from imagenet_captions.storage.files import (
     MANIFEST,
     checked,
     parse_json,
-    private_names,
     require_there,
     write_json,
 )
@@ -37,8 +33,6 @@ VERSION = 1
 OTHER_FILES = frozenset({CARD, OUTCOMES_FILE, CROISSANT})  # beside the shards
 NEVER_NULL = frozenset(field.name for field in ROW if not field.nullable)
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}$")]
-_SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -102,8 +96,7 @@ class Shards:
 
     `digest` is the SHA-256 of the manifest, by which records name the dataset.
 
-    Raises InputError for a folder without a manifest that this version can read. A manifest lists files of a dataset
-    alone, and none of them is a link that leads out of the folder.
+    Raises InputError for a folder without a manifest that this version can read, and lists files of a dataset alone.
     """
 
     def __init__(self, dataset: Place) -> None:
@@ -125,12 +118,9 @@ class Shards:
             raise InputError(f"{dataset} was made by another version of imagenet-captions; package it again")
         checked(content, _Details, where)
         self.manifest = checked(content, Manifest, where)
-        local = None if is_remote(dataset) else dataset
         for name in self.manifest.files:
             if not _SHARD.fullmatch(name) and name not in OTHER_FILES:
                 raise InputError(f"{where} lists {quoted(name)}, which is not a file of a dataset; correct it")
-            if local is not None and not _is_inside(local, name):
-                raise InputError(f"{dataset / name} is a link that leads out of the dataset; put the file itself there")
         data, raw = (self.manifest.shards(config) for config in ("data", "raw"))
         if not data or not raw or sum(data.values()) != sum(raw.values()):
             raise InputError(f"{where} lists other rows in data/ than in raw/; package the dataset again")
@@ -191,32 +181,18 @@ class Shards:
 
 
 def _read_manifest(dataset: Place) -> tuple[bytes | None, Any]:
-    """Return the manifest, None if there is none, and what tells it from any that replaces it, even with equal bytes.
-
-    While the dataset is being replaced, this waits for a second at most; `storage.outputs` explains how it is.
-    """
+    """Return the manifest, None if there is none, and what tells it from one that replaces it, with equal bytes too."""
     record = dataset / MANIFEST
-    if is_remote(record):
-        content = record.read_bytes() if record.is_file() else None
-        return content, content
-    here = Path(os.path.realpath(str(dataset)))
-    for look in range(_SWAP_LOOKS):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            found = record.stat()
-            if record.is_file():
-                return record.read_bytes(), (found.st_ino, found.st_ctime_ns)
-        if look and not (here.parent.is_dir() and private_names(here, "old")):
-            break
-        time.sleep(_SWAP_PAUSE)
-    return None, None
-
-
-def _is_inside(folder: Path, name: str) -> bool:
-    """Return whether a file is in the folder, or where the Hub's cache keeps the files of a downloaded dataset."""
-    here = Path(os.path.realpath(folder))
-    blobs = here.parent.parent / "blobs" if here.parent.name == "snapshots" else None
-    found = Path(os.path.realpath(folder / name))
-    return found == here / name or found.parent == blobs
+    try:
+        if not record.is_file():
+            return None, None
+        if is_remote(record):
+            content = record.read_bytes()
+            return content, content
+        found = record.stat()
+        return record.read_bytes(), (found.st_ino, found.st_ctime_ns)
+    except FileNotFoundError:  # while it is being replaced
+        return None, None
 
 
 class _Step(msgspec.Struct):
@@ -231,17 +207,7 @@ class _Settings(msgspec.Struct):
     filter: list[_Step] = []
 
 
-class _Survival(msgspec.Struct):
-    years: dict[_Digits, tuple[int, int]] = {}
-    licenses: dict[_Digits, int] = {}
-
-
-class _Measured(msgspec.Struct):
-    survival: _Survival = msgspec.field(default_factory=_Survival)
-
-
 class _Details(msgspec.Struct):
-    """What the code reads in the parts that `Manifest` takes as they are."""
+    """What the code reads in the settings, which `Manifest` takes as they are."""
 
     settings: _Settings
-    measured: _Measured | None = None

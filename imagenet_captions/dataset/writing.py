@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, BinaryIO
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,16 +25,19 @@ from imagenet_captions.dataset.shards import FileEntry, Manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, count_outcomes
-from imagenet_captions.storage.files import CARD, CROISSANT, checked, replacing, sha256, write_json, write_text
+from imagenet_captions.storage.files import CARD, CROISSANT, replacing, sha256, write_json, write_text
 from imagenet_captions.storage.parquet import (
     COMPRESSION,
-    COMPRESSION_LEVEL,
     FEW_SHARDS,
     GROUP_BYTES,
     SHARD_BYTES,
     SHUFFLED_SHARDS,
     SMALL_SHARD,
+    RowReader,
+    gather,
     open_parquet_writer,
     read_files,
     read_metadata,
@@ -41,6 +45,7 @@ from imagenet_captions.storage.parquet import (
 from imagenet_captions.storage.places import Place
 
 IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+Integers = npt.NDArray[np.int64]
 _NOTES = b"huggingface"  # the metadata that `datasets` reads
 
 # Schemas.
@@ -91,20 +96,18 @@ def without_images(schema: pa.Schema) -> pa.Schema:
     return _with_features(pa.schema(columns), _features(schema))
 
 
-class _ClassLabel(msgspec.Struct):
-    names: list[str]
-
-
 def local_labels(schema: pa.Schema) -> list[str] | None:
     """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
     if "label_original" not in schema.names:
         return None
-    return checked(_features(schema)["label"], _ClassLabel, "the metadata for datasets in the shards").names
+    names: list[str] = _features(schema)["label"]["names"]
+    return names
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
     try:
         features = json.loads(schema.metadata[_NOTES])["info"]["features"]
+        _ = features["label"]["names"]
         return {name: features[name] for name in schema.names}
     except (KeyError, TypeError, ValueError):
         raise InputError(
@@ -218,6 +221,7 @@ class ShardFile:
     # A hash of each caption that is not empty.
     captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
+    faults: dict[int, str] = field(default_factory=dict)  # rows left out, whose images are broken
 
     def count(self, table: pa.Table) -> None:
         """Add the counts of a row group."""
@@ -278,38 +282,83 @@ class _Hashing(io.RawIOBase):
         return self.size
 
 
-def write_shard(folder: Place, name: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> ShardFile:
-    """Write a shard; each table that has rows becomes a row group.
+@dataclass(frozen=True)
+class ShardJob:
+    """The task of a worker: one shard to write, from rows of other files."""
+
+    sources: Sequence[tuple[int, Place]]  # files with these rows, and the numbers of their first rows
+    columns: Sequence[str]  # to read from them; raw_title becomes title
+    folder: Place  # of the dataset being built
+    name: str  # data/train-00000-of-00012.parquet
+    schema: pa.Schema
+    groups: Sequence[Integers]  # the rows of each row group
+    ranges: Sequence[ByteRange | None] | None  # of the images of all these rows, unless they come from a column
+
+
+def write_shard(job: ShardJob) -> ShardFile:
+    """Write a shard and return its counts; rows with a broken image are left out, and are among its `faults`.
 
     Texts are compressed and images are not; columns that filters ask for have statistics.
     """
-    file = ShardFile(name, {column.name: str(column.type) for column in schema})
+    file = ShardFile(job.name, {column.name: str(column.type) for column in job.schema})
     leaves: dict[str, str] = {}  # as Parquet calls it → column
-    for column in schema:
+    for column in job.schema:
         if pa.types.is_struct(column.type):
             leaves |= {f"{column.name}.{part.name}": column.name for part in column.type}
         else:
             ending = ".list.element" if pa.types.is_list(column.type) else ""
             leaves[column.name + ending] = column.name
-    packed = [leaf for leaf in leaves if leaf != "image.bytes"]
     layout: dict[str, Any] = {
-        "compression": {leaf: COMPRESSION if leaf in packed else "NONE" for leaf in leaves},
-        "compression_level": COMPRESSION_LEVEL and dict.fromkeys(packed, COMPRESSION_LEVEL),
+        "compression": {leaf: "NONE" if leaf == "image.bytes" else COMPRESSION for leaf in leaves},
         "use_dictionary": [leaf for leaf, name in leaves.items() if name in _REPEATING],
         "write_statistics": [leaf for leaf, name in leaves.items() if name != "image" and name not in TEXTS],
         "write_page_index": True,
-        "write_batch_size": _PAGE_ROWS if "image" in schema.names else None,
+        "write_batch_size": _PAGE_ROWS if "image" in job.schema.names else None,
     }
-    with replacing(folder / name) as path, path.open("wb") as opened:
+    with replacing(job.folder / job.name) as path, path.open("wb") as opened:
         hashing = _Hashing(opened)
-        with pq.ParquetWriter(hashing, schema, **layout) as writer:
-            for table in tables:
+        with pq.ParquetWriter(hashing, job.schema, **layout) as writer:
+            for table in _tables(job, file.faults):
                 if len(table):
-                    writer.write_table(table.cast(schema), row_group_size=len(table))
+                    writer.write_table(table.cast(job.schema), row_group_size=len(table))
                     file.count(table)
     file.sha256, file.bytes = hashing.digest.hexdigest(), hashing.size
     pa.default_memory_pool().release_unused()  # otherwise unused memory grows from shard to shard
     return file
+
+
+def _tables(job: ShardJob, faults: dict[int, str]) -> Iterator[pa.Table]:
+    """Yield the row groups and add the faults found in them; the next one is read while one is written."""
+    rows = np.concatenate([np.empty(0, np.int64), *job.groups])
+    # For rows from everywhere the texts of the whole shard are held, and the images of one group.
+    texts = None if (np.diff(rows) > 0).all() else gather(job.sources, rows, job.columns)
+    wnids = local_labels(job.schema)
+    with closing(RowReader(job.sources, job.columns)) as reader, closing(OpenFiles()) as images:
+
+        def read(start: int, stop: int) -> pa.Table:
+            table = reader.take(rows[start:stop]) if texts is None else texts.slice(start, stop - start)
+            table = table.rename_columns([name.removeprefix("raw_") for name in job.columns])
+            if job.ranges is not None:
+                data, found = images.read_images(job.ranges[start:stop])
+                table = table.append_column("image", image_column(data, table["filename"]))
+                faults.update((int(rows[start + at]), fault) for at, fault in found.items())
+                if found:
+                    table = table.filter(pa.array([at not in found for at in range(len(table))]))
+            if wnids is not None:
+                if "label_original" not in table.column_names:
+                    table = table.append_column("label_original", table["label"])
+                labels = pc.index_in(table["wnid"], pa.array(wnids, pa.string())).cast(pa.int64())
+                table = table.set_column(table.column_names.index("label"), "label", labels)
+            return table.select(job.schema.names)
+
+        with ThreadPoolExecutor(1) as ahead:
+            upcoming = None
+            for start, stop in pairwise(accumulate(map(len, job.groups), initial=0)):
+                current, upcoming = upcoming, ahead.submit(read, start, stop)
+                if current is not None:
+                    yield current.result()
+            if upcoming is not None:
+                yield upcoming.result()
 
 
 def shard_name(raw: bool, number: int, count: int) -> str:
@@ -382,18 +431,22 @@ def read_outcome_counts(outcomes: Place) -> dict[Outcome, int]:
     return count_outcomes(read_files([outcomes], columns=["outcome", "count"]))
 
 
-def outcome_table(rows: pa.RecordBatch, start: int, ends: Mapping[int, tuple[Outcome, str]]) -> pa.Table:
-    """Return the outcomes of rows that begin at row `start`, from their image_id, wnid and detail.
+def outcome_tables(
+    kept: Iterable[pa.RecordBatch], end_of: Callable[[int], tuple[Outcome, str] | None]
+) -> Iterator[pa.Table]:
+    """Yield the outcomes of rows, from their image_id, wnid and detail.
 
-    `ends` holds by row number the outcomes that are not "kept", and remarks on any.
+    `end_of` gives for the number of a row its outcome if that is not "kept", and a remark on any.
     """
-    kinds = [Outcome.KEPT.value] * len(rows)
-    remarks: list[str | None] = rows["detail"].to_pylist()
-    for at in range(len(rows)) if ends else ():
-        if (end := ends.get(start + at)) is not None:
-            kinds[at] = end[0].value
-            remarks[at] = f"{remarks[at]}; {end[1]}" if remarks[at] else end[1]
-    return pa.table([rows["image_id"], rows["wnid"], kinds, remarks, [1] * len(rows)], schema=OUTCOMES)
+    start = 0
+    for batch in kept:
+        kinds, remarks = [], []
+        for row, remark in enumerate(batch["detail"].to_pylist(), start):
+            outcome, more = end_of(row) or (Outcome.KEPT, None)
+            kinds.append(outcome.value)
+            remarks.append("; ".join(filter(None, (remark, more))) or None)
+        start += len(batch)
+        yield pa.table([batch["image_id"], batch["wnid"], kinds, remarks, [1] * len(batch)], schema=OUTCOMES)
 
 
 def write_outcomes(path: Place, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from imagenet_captions.dataset import writing
 from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.settings import PackageSettings
 from imagenet_captions.dataset.shards import NEVER_NULL, Shards
-from imagenet_captions.dataset.writing import (
-    TEXTS,
-    RowGroup,
-    ShardFile,
-    count_values,
-    dataset_schema,
-    finish_dataset,
-    first_repeated,
-    local_labels,
-    outcome_table,
-    plan_groups,
-    plan_shards,
-    shard_name,
-    with_local_labels,
-    write_outcomes,
-)
-from imagenet_captions.dataset.writing import write_shard as write_tables
+from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.classes import ClassSet
-from imagenet_captions.images.files import ByteRange
-from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, provenance
@@ -49,7 +31,7 @@ from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.parquet import (
     TEXT_ROWS,
     ParquetFile,
-    RowReader,
+    gather,
     read_batches,
     read_files,
     read_metadata,
@@ -64,7 +46,9 @@ log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 20_000  # of a few short columns
 
 
-def package(captions: Place, out: Place, settings: PackageSettings) -> DatasetFacts:
+def package(
+    captions: Place, out: Place, settings: PackageSettings, workers: int = 1, engine: Engine = LOCAL
+) -> DatasetFacts:
     """Write the dataset folder `out`, whole or not at all.
 
     The same captions and images give the same bytes, wherever `out` is and however many workers there are. A folder
@@ -78,35 +62,38 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> DatasetFa
             located = None
             if settings.images is not None:
                 located = _locate(captions, settings.images, settings.missing, scratch)
-            shards = list(_write_shards(captions, folder, classes, made, located, settings))
-        missing = Outcome.NO_IMAGE if settings.missing == "skip" else Outcome.KEPT
-        ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
-        faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
+            skip = settings.missing == "skip"
+            jobs = partial(_jobs, captions, folder, classes, ClassSet.recorded(made.get("settings", {})), located, skip)
+            files: list[writing.ShardFile] = []
+            faults: dict[int, str] = {}
+            rows = sum(count for _, count in classes) - (len(located.remarks) if located is not None and skip else 0)
+            with progress("package", rows, "rows") as bar:
+                # Without images both configs are written together; with them a broken one is left out of `raw` too.
+                for configs in ((False, True),) if located is None else ((False,), (True,)):
+                    tasks = [job for raw in configs for job in jobs(raw, faults)]
+                    for shard in engine.run(writing.write_shard, tasks, min(workers, len(tasks)), threads=True):
+                        files.append(shard)
+                        faults |= shard.faults
+                        bar.update(sum(file.rows for file in files) // 2 - bar.n)  # both configs have each row
         if faults and settings.missing == "fail":
             first = min(faults)
-            with closing(RowReader([(0, captions)], ["image_id"])) as reader:
-                image_id = reader.take(np.array([first]))["image_id"][0]
+            image_id = gather([(0, captions)], np.array([first]), ["image_id"])["image_id"][0]
             raise InputError(
                 f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
                 "replace them, or choose `missing` report or skip"
             )
+        missing = Outcome.NO_IMAGE if skip else Outcome.KEPT
+        ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
         ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
-
-        def outcomes() -> Iterator[pa.Table]:
-            start = 0
-            for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
-                yield outcome_table(batch, start, ends)
-                start += len(batch)
-
+        kept = read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"])
         earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
-        write_outcomes(folder / OUTCOMES_FILE, outcomes(), earlier)
+        writing.write_outcomes(folder / OUTCOMES_FILE, writing.outcome_tables(kept, ends.get), earlier)
         recorded = {
             **made.get("settings", {}),
             "language": made.get("language"),
             "missing": None if located is None else settings.missing,
         }
-        files = [shard.file for shard in shards]
-        return finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
+        return writing.finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
 
 
 def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str, Any]]:
@@ -126,7 +113,7 @@ def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str
             if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
                 raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
             last = ids[-1].as_py()
-            classes += count_values(batch["wnid"]).items()
+            classes += writing.count_values(batch["wnid"]).items()
         return classes, provenance(opened.schema_arrow)
 
 
@@ -144,110 +131,40 @@ def _locate(captions: Place, images: Place, missing: str, scratch: Path) -> Loca
     return located
 
 
-@dataclass(frozen=True)
-class ShardJob:
-    """The input of a worker that writes a shard."""
-
-    captions: Place
-    folder: Place  # of the dataset being built
-    name: str  # data/train-00000-of-00012.parquet
-    raw: bool  # texts as the source gave them
-    groups: Sequence[RowGroup]  # one row group each
-    ranges: Sequence[ByteRange | None] | None  # of all rows of the groups; None: no image column
-    dropped: frozenset[int]  # rows of the captions file that are left out
-    classes: ClassSet
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A written shard, and the rows left out of it."""
-
-    file: ShardFile
-    faults: Mapping[int, str]  # rows of the captions file with a broken image
-
-
-def _write_shards(
+def _jobs(
     captions: Place,
     folder: Place,
     classes: Sequence[tuple[str, int]],
-    made: Mapping[str, Any],
+    among: ClassSet,
     located: Located | None,
-    settings: PackageSettings,
-) -> Iterator[Shard]:
-    """Write both configs; `raw` leaves out the rows whose images prove broken while `default` is written."""
-
-    def wnids() -> Iterator[str]:
-        return chain.from_iterable(repeat(wnid, count) for wnid, count in classes)
-
+    skip: bool,
+    raw: bool,
+    faults: Iterable[int],
+) -> Iterator[writing.ShardJob]:
+    """Yield the shards of one config; rows with faults are left out, and with `skip` those without an image."""
     metadata = read_metadata(captions)
     rows = metadata.num_rows
     total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     text = max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
-    dropped = frozenset(located.remarks) if located and settings.missing == "skip" else frozenset()
-    texts = groups = plan_groups(wnids(), repeat(text, rows), TEXT_ROWS)
-    if located is not None:
-        sizes = [text + part.size if part else text for part in located.ranges]
-        for row in dropped:
-            sizes[row] = 0
-        groups = plan_groups(wnids(), sizes)
-    plans = {False: plan_shards(groups), True: plan_shards(texts)}
-    among, written = ClassSet.recorded(made.get("settings", {})), 0
-    with progress("package", rows - len(dropped), "rows") as bar:
-        # Without images both configs are written together, because no row is left out.
-        for configs in ((False, True),) if located is None else ((False,), (True,)):
-            jobs = []
-            for raw in configs:
-                for number, part in enumerate(plans[raw]):
-                    start, stop = (part[0].start, part[-1].stop) if part else (0, 0)
-                    name = shard_name(raw, number, len(plans[raw]))
-                    ranges = None if raw or located is None else located.ranges[start:stop]
-                    here = dropped.intersection(range(start, stop))
-                    jobs.append(ShardJob(captions, folder, name, raw, part, ranges, here, among))
-            workers = min(settings.workers, len(jobs))
-            for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
-                dropped |= shard.faults.keys()
-                written += shard.file.rows
-                bar.update(written // 2 - bar.n)  # both configs have each row
-                yield shard
-
-
-def write_shard(job: ShardJob) -> Shard:
-    """Write a shard; rows with a broken image are left out and reported."""
-    row = RAW_ROW if job.raw else ROW
-    faults: dict[int, str] = {}
-    schema = dataset_schema(row, job.ranges is not None, job.classes)
-    tables = _tables(job, row.names, faults)
-    return Shard(write_tables(job.folder, job.name, schema, tables), faults)
-
-
-def _tables(job: ShardJob, names: Sequence[str], faults: dict[int, str]) -> Iterator[pa.Table]:
-    """Yield the row groups and add the faults found in them; the next one is read while one is written."""
-    columns = ["raw_" + name if job.raw and name in TEXTS else name for name in names]
-    with closing(RowReader([(0, job.captions)], columns)) as rows, closing(OpenFiles()) as images:
-        first = job.groups[0].start if job.groups else 0
-
-        def read(group: RowGroup) -> pa.Table:
-            table = rows.take(np.arange(group.start, group.stop)).rename_columns(list(names))
-            out = job.dropped
-            if job.ranges is not None:
-                ranges = job.ranges[group.start - first : group.stop - first]
-                data, found = images.read_images(ranges)
-                table = table.append_column("image", image_column(data, table["filename"]))
-                faults.update((group.start + at, fault) for at, fault in found.items())
-                out |= {group.start + at for at in found}
-            if out:
-                kept = [at not in out for at in range(group.start, group.stop)]
-                table = table.filter(pa.array(kept))
-            return table
-
-        with ThreadPoolExecutor(1) as ahead:
-            upcoming = None
-            for group in job.groups:
-                current, upcoming = upcoming, ahead.submit(read, group)
-                if current is not None:
-                    yield current.result()
-            if upcoming is not None:
-                yield upcoming.result()
+    wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes)
+    ranges = None if located is None or raw else located.ranges
+    kept = np.ones(rows, bool)
+    kept[[*(located.remarks if located is not None and skip else ()), *faults]] = False
+    if ranges is None:
+        plan = writing.plan_groups(wnids, repeat(text, rows), TEXT_ROWS)
+    else:
+        sizes = [(text + part.size if part else text) if kept[row] else 0 for row, part in enumerate(ranges)]
+        plan = writing.plan_groups(wnids, sizes)
+    columns = RAW_ROW if raw else ROW
+    names = [f"raw_{name}" if raw and name in writing.TEXTS else name for name in columns.names]
+    schema = writing.dataset_schema(columns, ranges is not None, among)
+    shards = writing.plan_shards(plan)
+    for number, part in enumerate(shards):
+        groups = [group.start + np.flatnonzero(kept[group.start : group.stop]) for group in part]
+        groups = [group for group in groups if len(group)]
+        images = None if ranges is None else [ranges[row] for group in groups for row in group.tolist()]
+        name = writing.shard_name(raw, number, len(shards))
+        yield writing.ShardJob([(0, captions)], names, folder, name, schema, groups, images)
 
 
 _REQUIRED = frozenset({CARD, OUTCOMES_FILE})  # datasets of before November 2026 have no description
@@ -323,9 +240,9 @@ def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
         names, tables = manifest.shards(config), []
         for name, rows in names.items():
             found = read_schema(shards.dataset / name)
-            schema = dataset_schema(row, images and config == "data", manifest.classes)
-            if (local := local_labels(found)) is not None:
-                schema = with_local_labels(schema, local)
+            schema = writing.dataset_schema(row, images and config == "data", manifest.classes)
+            if (local := writing.local_labels(found)) is not None:
+                schema = writing.with_local_labels(schema, local)
             if not found.equals(schema) or found.metadata != schema.metadata:
                 yield name, "has another schema than this version writes"
                 return
@@ -350,7 +267,7 @@ def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
     if outcomes.schema.names != OUTCOMES.names:
         yield OUTCOMES_FILE, "has other columns than this version writes"
         return
-    if (twice := first_repeated(outcomes)) is not None:
+    if (twice := writing.first_repeated(outcomes)) is not None:
         yield OUTCOMES_FILE, f"has two outcomes for {quoted(twice)}"
     kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
     if not kept.equals(ids["data"] if seed is None else ids["data"].take(pc.sort_indices(ids["data"]))):

@@ -109,7 +109,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
             {**written, **_digests(settings, "images")},
             {"missing": settings.package.missing},
             (out / MANIFEST,),
-            lambda: package(captions, out, replace(settings.package, engine=engine, workers=workers)),
+            lambda: package(captions, out, settings.package, workers, engine),
             damaged=_is_damaged(out),
         )
 

@@ -86,7 +86,7 @@ def make_dataset(folder: Path, made: list[Row], images: bool = False) -> Path:
     if images:
         held = {row["image_id"]: image(row["image_id"]) for number, row in enumerate(made) if number % 10}
         source = train_folder(folder / "train", held)
-    package(captions, folder / "dataset", PackageSettings(images=source, workers=1))
+    package(captions, folder / "dataset", PackageSettings(images=source))
     return folder / "dataset"
 
 

@@ -84,9 +84,7 @@ def test_a_condition_and_its_opposite(text_dataset: Path, name: str) -> None:
     assert pickle.loads(pickle.dumps(condition)).equals(condition)
 
 
-@pytest.mark.parametrize(
-    "name", ["an ancestor", "contains in tags", "matches a tag", "licenses", "val", "names a class"]
-)
+@pytest.mark.parametrize("name", ["an ancestor", "matches a tag", "val"])
 def test_the_same_object_goes_to_load_dataset(text_dataset: Path, tmp_path: Path, name: str) -> None:
     import datasets
     from datasets.packaged_modules.parquet.parquet import ParquetConfig
@@ -111,18 +109,12 @@ def test_the_same_object_goes_to_load_dataset(text_dataset: Path, tmp_path: Path
         (lambda: ic.contains("wnid", "x"), "'wnid' is not a text field"),
         (lambda: ic.contains("title", ""), "every title contains the empty text"),
         (lambda: ic.matches("title", "(?<=a)b"), "invalid perl operator: \\(\\?<"),
-        (lambda: ic.matches("title", r"(a)\1"), "invalid escape sequence"),
-        (lambda: ic.matches("title", "("), "missing \\)"),
         (lambda: ic.matches("tags", r"new\s+york"), "across two tags"),
         (lambda: ic.matches("tags", "[^a]"), "across two tags"),
-        (lambda: ic.matches("tags", r"a\Wb"), "across two tags"),
         (lambda: ic.matches("tags", "(?s)a.b"), "across two tags"),
-        (lambda: ic.matches("tags", "a\nb"), "across two tags"),
         (lambda: ic.matches("tags", r"\p{Common}"), "across two tags"),
         (lambda: ic.language("English"), "'English' is not a language code"),
-        (lambda: ic.language(), "'' is not a language code"),
         (lambda: ic.license_in("bye"), "'bye' is not a license"),
-        (lambda: ic.license_in(17), "'17' is not a license"),
         (lambda: ic.in_split("test"), "the split must be train or val, not 'test'"),
         (lambda: ic.in_split("val", 1.0), "such as 0.1, not 1.0"),
         (lambda: ic.contains("x" * 10_000, "x"), "'x{79}…' is not a text field"),
@@ -178,30 +170,25 @@ def test_the_lists() -> None:
     for wnids in lists.values():
         assert list(wnids) == sorted(set(wnids))
         assert all(map(classes.is_class, wnids))
-    assert lists["imagenette"][0] == classes.resolve("tench")[0]
     assert set(lists["imagewoof"]) - set(classes.resolve("dog")) == {"n02115641"}, "a dingo is not a dog to WordNet"
     # As vlhub's notebook has them by index: 107 jellyfish is in A and R; FACTS of clip-beyond-tail: 15, 45, 54, 57, 64.
     assert classes.wnids()[107] in set(lists["imagenet-a"]) & set(lists["imagenet-r"])
     first = [classes.index_of(wnid) for wnid in lists["imagenet-100-clip-beyond-tail"]][:5]
     assert first == [15, 45, 54, 57, 64]
-    # Two of the three that go by the name are one list, the third shares five classes with it.
-    assert lists["imagenet-100-cmc"] == lists["imagenet-100-clip-beyond-tail"]
-    assert len({*lists["imagenet-100-cmc"]} & {*lists["imagenet-100-captionnet"]}) == 5
-    path = Path(str(ic.__path__[0])) / "data" / "lists" / "objectnet.txt"
-    assert "n02708093\talarm_clock\tAlarm clock" in path.read_text(encoding="utf-8").splitlines()
 
 
 def test_a_list_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "my classes.txt"
     path.write_bytes("\ufeff# mine\nn01440764 tench, Tinca tinca\r\ngolden retriever\n\n999\n".encode())
     assert read_list(path) == ("n01440764", "n02099601", "n15075141")
-    for text, sentence in (("goldfish\ndgo\n", "line 2: no class is called"), ("# none\n", "has no class")):
-        path.write_text(text)
+    for content, sentence in (
+        (b"goldfish\ndgo\n", "line 2: no class is called"),
+        (b"# none\n", "has no class"),
+        (b"\xff\xfe\x00", "not a text file"),
+    ):
+        path.write_bytes(content)
         with pytest.raises(ic.InputError, match=sentence):
             read_list(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ic.InputError, match="not a text file"):
-        read_list(path)
 
 
 def test_licenses() -> None:

@@ -50,23 +50,22 @@ def flip(shard: Path, column: str) -> Path:
 
 
 COMMANDS = [
-    ("data", "image_id", ["filter", "{ds}", "--class", "tench", "--out", "{out}/f"]),
-    ("data", "title", ["filter", "{ds}", "--contains", "title=dog", "--out", "{out}/f"]),
-    ("raw", "title", ["filter", "{ds}", "--sample", "0.9", "--out", "{out}/f"]),
-    ("data", "caption", ["export", "{ds}", "--to", "slim", "--out", "{out}/x.csv"]),
-    ("raw", "title", ["export", "{ds}", "--to", "release-json", "--out", "{out}/x.json"]),
-    ("data", "owner", ["export", "{ds}", "--to", "attribution", "--out", "{out}/x.md"]),
-    ("data", "image_id", ["export", "{ds}", "--to", "webdataset", "--out", "{out}/wds"]),
-    ("data", "title", ["stats", "{ds}"]),
-    ("data", "image", ["stats", "{whole}", "--images", "{ds}/data"]),
-    ("data", "caption", ["diff", "{whole}", "{ds}"]),
-    ("raw", "title", ["diff", "{whole}", "{ds}", "--raw"]),
-    ("data", "title", ["label-by-text", "{ds}", "--out", "{out}/x.parquet"]),
-    ("data", "image", ["package", "--captions", "{captions}", "--images", "{ds}/data", "--out", "{out}/p"]),
-    ("data", "image", ["match", "--urls", "{urls}", "--ids", "{ds}", "--out", "{out}/m.parquet"]),
-    ("data", "image", ["train", "{ds}", "--out", "{out}/run", "--objective", "simclr", "--preset", "micro"]),
-    ("data", "huggingface", ["filter", "{ds}", "--sample", "0.9", "--out", "{out}/f"]),
-    ("data", "label", ["evaluate", "{model}", "--on", "test={ds}", "--out", "{out}/m.json"]),
+    ("data", "image_id", "filter DS --class tench --out OUT/f"),
+    ("data", "footer", "filter DS --class tench --out OUT/f"),
+    ("data", "huggingface", "filter DS --sample 0.9 --out OUT/f"),
+    ("raw", "title", "filter DS --sample 0.9 --out OUT/f"),
+    ("data", "caption", "export DS --to slim --out OUT/x.csv"),
+    ("raw", "title", "export DS --to release-json --out OUT/x.json"),
+    ("data", "owner", "export DS --to attribution --out OUT/x.md"),
+    ("data", "image_id", "export DS --to webdataset --out OUT/wds"),
+    ("data", "title", "stats DS"),
+    ("data", "footer", "stats DS"),
+    ("data", "image", "stats WHOLE --images DS/data"),
+    ("raw", "title", "diff WHOLE DS --raw"),
+    ("data", "title", "label-by-text DS --out OUT/x.parquet"),
+    ("data", "image", "package --captions CAPTIONS --images DS/data --out OUT/p"),
+    ("data", "image", "match --urls URLS --ids DS --out OUT/m.parquet"),
+    ("data", "image", "train DS --out OUT/run --objective simclr --preset micro"),
 ]
 
 
@@ -75,23 +74,18 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "ds")
 
 
-@pytest.mark.parametrize("where", ["column", "footer"])
-@pytest.mark.parametrize(("config", "column", "command"), COMMANDS, ids=lambda part: str(part)[:60])
+@pytest.mark.parametrize(("config", "column", "command"), COMMANDS)
 def test_a_damaged_shard_is_named(
-    config: str, column: str, command: list[str], where: str, whole: Path, copy: Path, tmp_path: Path
+    config: str, column: str, command: str, whole: Path, copy: Path, tmp_path: Path
 ) -> None:
-    if command[0] in ("train", "evaluate"):
+    if command.startswith("train"):
         pytest.importorskip("torch")
-    shard = flip(next((copy / config).iterdir()), "footer" if where == "footer" else column)
+    shard = flip(next((copy / config).iterdir()), column)
     (tmp_path / "urls.txt").write_text("n01440764_3\thttp://farm1.static.flickr.com/1/1000000000_aa.jpg\n")
-    names = {name: tmp_path / name for name in ("ds", "out", "model")}
-    names |= {"whole": whole, "captions": whole.parent / "captions.parquet", "urls": tmp_path / "urls.txt"}
-    if command[0] == "evaluate":
-        from imagenet_captions.models.build import build_model
-        from imagenet_captions.models.load import save_model
-
-        save_model(build_model("vit-micro", 0), tmp_path / "model")
-    code, said = invoke(*(part.format(**names) for part in command))
+    names = {"DS": copy, "OUT": tmp_path / "out", "WHOLE": whole, "URLS": tmp_path / "urls.txt"}
+    for name, path in {**names, "CAPTIONS": whole.parent / "captions.parquet"}.items():
+        command = command.replace(name, str(path))
+    code, said = invoke(*command.split())
     assert code == 2, said
     sentence = f"the shard {shard} is damaged; `imagenet-captions verify {copy}` says what else is"
     assert said.splitlines()[-1].startswith(f"imagenet-captions: {sentence}"), said
@@ -99,24 +93,21 @@ def test_a_damaged_shard_is_named(
     assert invoke("verify", str(copy))[0] == 2
 
 
-LOADING: list[tuple[str, str, Callable[[Path], object]]] = [
-    ("data", "title", lambda ds: ic.load(ds)),
-    ("data", "title", lambda ds: ic.load(ds, ic.contains("title", "dog"), columns=["image_id"])),
-    ("data", "caption", lambda ds: list(ic.load(ds, streaming=True))),
-    ("raw", "title", lambda ds: ic.load(ds, config="raw")),
-    ("data", "huggingface", lambda ds: ic.load(ds)),
+LOADING: list[tuple[str, str, bool, Callable[[Path], object]]] = [
+    ("data", "title", False, lambda ds: ic.load(ds)),
+    ("data", "title", True, lambda ds: ic.load(ds, ic.contains("title", "dog"), columns=["image_id"])),
+    ("data", "caption", False, lambda ds: list(ic.load(ds, streaming=True))),
+    ("raw", "footer", False, lambda ds: ic.load(ds, config="raw")),
+    ("data", "huggingface", True, lambda ds: ic.load(ds)),
 ]
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("where", ["column", "footer"])
-@pytest.mark.parametrize(("config", "column", "load"), LOADING)
+@pytest.mark.parametrize(("config", "column", "large", "load"), LOADING)
 def test_loading_names_a_damaged_shard(
     config: str,
     column: str,
-    load: Callable[[Path], object],
-    where: str,
     large: bool,
+    load: Callable[[Path], object],
     copy: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,15 +115,13 @@ def test_loading_names_a_damaged_shard(
     if large:
         monkeypatch.setattr("imagenet_captions.dataset.loading.LARGEST_IN_MEMORY", 1)
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    shard = flip(next((copy / config).iterdir()), "footer" if where == "footer" else column)
+    shard = flip(next((copy / config).iterdir()), column)
     named = f"(the shard {shard}|a shard of {copy})"
     with pytest.raises(InputError, match=f"{named} is damaged; `imagenet-captions verify"):
         load(copy)
 
 
-@pytest.mark.parametrize(
-    "noted", [None, {"info": {"features": [1]}}, {"info": {"features": {"label": {}}}}, {"info": 3}]
-)
+@pytest.mark.parametrize("noted", [None, {"info": {"features": {"label": {}}}}])
 def test_shards_whose_features_were_edited_are_refused(noted: object, copy: Path, tmp_path: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     for shard in copy.glob("*/*.parquet"):
@@ -144,32 +133,26 @@ def test_shards_whose_features_were_edited_are_refused(noted: object, copy: Path
         ic.filter(copy, ic.FilterSettings(local_labels=True), out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("more", [-3, 3])
-def test_a_manifest_with_other_rows_than_the_shards_is_refused(more: int, copy: Path, tmp_path: Path) -> None:
+def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_path: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     for name in manifest["files"]:
         if name.endswith("00000-of-00001.parquet"):
-            manifest["files"][name]["rows"] += more
+            manifest["files"][name]["rows"] += 3
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=rf"has 50 rows, and its manifest says {50 + more}; package it again"):
+    with pytest.raises(InputError, match="has 50 rows, and its manifest says 53; package it again"):
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
 
 
-@pytest.mark.parametrize(("column", "command"), [("caption", ["stats", "{ds}"]), ("tags", ["explain", "{ds}", "{id}"])])
-def test_nulls_in_texts_are_one_sentence(column: str, command: list[str], copy: Path) -> None:
+def test_nulls_in_texts_are_one_sentence(copy: Path) -> None:
     """Of a dataset whose manifest fits: its makers need not be we."""
     shard = next((copy / "data").glob("*.parquet"))
     table = pq.read_table(shard)
-    at = table.schema.get_field_index(column)
-    nulls = table.set_column(
-        at, table.schema.field(at).with_nullable(True), pa.nulls(len(table), table.schema.types[at])
-    )
-    pq.write_table(nulls, shard)
+    at = table.schema.get_field_index("caption")
+    pq.write_table(table.set_column(at, "caption", pa.nulls(len(table), pa.string())), shard)
     manifest = json.loads((copy / "manifest.json").read_text())
-    entry = manifest["files"][f"data/{shard.name}"]
-    entry |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
+    manifest["files"][f"data/{shard.name}"] |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    code, told = invoke(*(part.format(ds=copy, id=table["image_id"][0]) for part in command))
+    code, told = invoke("stats", copy)
     assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
     with pytest.raises(InputError, match="is damaged"):
         ic.verify(copy)

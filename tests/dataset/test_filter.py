@@ -39,7 +39,6 @@ def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
         ("--class-list classes.txt --class 999", lambda r: r["wnid"] in (WNIDS[0], WNIDS[1], WNIDS[4])),
         ("--contains title=dog", lambda r: "dog" in r["title"].lower()),
         ("--contains title=dog --contains title=beach", lambda r: r["title"] == "A Dog at the beach"),
-        ("--contains tags=a|b", lambda r: "a|b" in r["tags"]),
         ("--matches title=[a-z]=?", lambda r: any("a" <= c <= "z" for c in r["title"])),
         ("--language en --language de", lambda r: r["language"] in ("en", "de")),
         ("--license by --license cc0", lambda r: r["license"] in (4, 9, 11)),
@@ -75,14 +74,6 @@ def test_every_flag(
         assert found == [row["image_id"] for row in ROWS if wanted(row)]
     assert ("1 of 3 classes have fewer rows than the table asks for" in caplog.text) == ("--like" in flags)
     assert ("only 80 rows are there for a sample of 1,000" in caplog.text) == ("1000" in flags)
-
-
-def test_the_splits_divide_the_rows(text_dataset: Path, tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        filter_to_ids(text_dataset, tmp_path / split, FilterSettings(RowConditions(split=split)))
-    train, val = (read_ids(tmp_path / split) for split in ("train", "val"))
-    assert sorted([*train, *val]) == [row["image_id"] for row in ROWS]
-    assert 8 <= len(val) <= 35
 
 
 def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) -> None:
@@ -153,9 +144,12 @@ def test_local_labels_keep_the_original(text_dataset: Path, tmp_path: Path) -> N
         assert local.features["label"].int2str(row["label"]) == row["wnid"]
         assert local.features["label_original"].int2str(row["label_original"]) == row["wnid"]
     assert "label_original" in ic.load(tmp_path / "local", config="raw").column_names
-    again = ic.load(filtered(tmp_path / "local", tmp_path / "again", classes=["999"]))
-    assert set(again["label"]) == {0}
-    assert set(again["label_original"]) == {999}
+    again = filtered(tmp_path / "local", tmp_path / "again", classes=["999"])
+    assert (set(ic.load(again)["label"]), set(ic.load(again)["label_original"])) == ({0}, {999})
+    manifest = json.loads((again / "manifest.json").read_text())
+    first = {"class": ["dog", "999"], "local-labels": True}
+    assert manifest["settings"]["filter"] == [first, {"class": ["999"]}]
+    assert sum(manifest["counts"].values()) == len(ROWS) + 7
 
 
 def test_without_images_it_is_the_dataset_packaged_without(image_dataset: Path, tmp_path: Path) -> None:
@@ -176,16 +170,6 @@ def test_without_images_it_is_the_dataset_packaged_without(image_dataset: Path, 
         filter_to_ids(image_dataset, tmp_path / "ids", FilterSettings(without_images=True))
 
 
-def test_filters_of_filters_are_listed(text_dataset: Path, tmp_path: Path) -> None:
-    first = filtered(text_dataset, tmp_path / "a", classes=["dog"])
-    second = filtered(first, tmp_path / "b", contains=["title=dog"])
-    manifest = json.loads((second / "manifest.json").read_text())
-    assert manifest["settings"]["filter"] == [{"class": ["dog"]}, {"contains": ["title=dog"]}]
-    assert sum(manifest["counts"].values()) == len(ROWS) + 7
-    whole = filtered(text_dataset, tmp_path / "c", classes=["dog"], contains=["title=dog"])
-    assert list(ic.load(second)["image_id"]) == list(ic.load(whole)["image_id"])
-
-
 def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
     deny = tmp_path / "deny.txt"
     deny.write_text(f"{ROWS[0]['photo_id']}\n{ROWS[1]['owner']}\n{ROWS[2]['filename']}\n")
@@ -201,47 +185,32 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
     [
         ("--out-ids x --class tench --contains title=zebra", "nothing in .* matches"),
         ("--out x --class teddy.bear", "no class is called"),
-        ("--out x --class 850", "nothing in .* matches"),
-        ("--out-ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
         ("--out-ids x --contains title", "--contains must be FIELD=TEXT, such as"),
         ("--out-ids x --has subtitle", "the field must be one of .*, not 'subtitle'"),
         ("--out-ids x --class-list in100", "several lists are called"),
-        ("--out-ids x --sample lots", "--sample must be a number of rows such as 1000"),
-        ("--out-ids x --trim-tail 5", "--trim-tail must be classes and rows, such as 100:1, not '5'"),
         ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),
         ("--out-ids x --ids nothing.txt", "nothing.txt does not exist"),
         ("--out-ids x --ids words.txt", "line 1: 'hello' is not an image id"),
         ("--out-ids x --split test", "--split must be one of train, val, not 'test'"),
-        (
-            "--out-ids x --split val --val-fraction 2",
-            "the validation share must be between 0 and 1",
-        ),
+        ("--out-ids x --split val --val-fraction 2", "the validation share must be between 0 and 1"),
+        ("--out-ids x --val-fraction 0.2", "--val-fraction has no effect without --split; leave it out"),
         ("--out-ids x --has image", "does not fit"),
         ("--out-ids x --local-labels", "needs --out"),
         ("--out-ids x --out y", "give --out DATASET, or --out-ids FILE"),
         ("--class tench", "give --out DATASET, or --out-ids FILE"),
-        ("--out-ids folder", "folder is a folder"),
-        ("--out folder", "holds something else"),
-        ("--out DATASET", "is the input .* itself"),
-        ("--out DATASET/child", "lies inside"),
-        ("--out-ids DATASET/data/ids.parquet", "lies inside"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
     text_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("folder").mkdir()
-    Path("folder/thesis.tex").write_text("do not lose me")
     Path("words.txt").write_text("hello\n")
-    before, parent = contents(tmp_path), contents(text_dataset)
-    arguments = [argument.replace("DATASET", str(text_dataset)) for argument in flags.split()]
-    code, told = invoke("filter", text_dataset, *arguments)
+    before = contents(tmp_path)
+    code, told = invoke("filter", text_dataset, *flags.split())
     assert code == 2, told
     assert told.startswith("imagenet-captions: ")
     assert all(part in told for part in sentence.split(".*")), told
     assert contents(tmp_path) == before
-    assert contents(text_dataset) == parent
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -252,7 +221,7 @@ def test_a_parent_of_many_shards_gives_its_rows(images: bool, tmp_path: Path, mo
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     parent = make_dataset(tmp_path, rows(20), images)
     assert len(list(parent.glob("data/*"))) > 3
-    for number, classes in enumerate((["n01440764", "n15075141"], ["n03000684"], ["n02099601", "n02113799"])):
+    for number, classes in enumerate((["n01440764", "n15075141"], ["n02099601", "n02113799"])):
         child = filtered(parent, tmp_path / str(number), classes=classes)
         for config in ("default", "raw"):
             expected = ic.load(parent, config=config).to_pandas()

@@ -90,11 +90,8 @@ def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores:
         ("--scores nowhere.parquet --score-top 0.3", "the file of scores nowhere.parquet does not exist"),
         ("--scores twice.parquet --score-top 0.3", "twice.parquet has an id twice; score the dataset again"),
         ("--scores inf.parquet --score-top 0.3", "inf.parquet has similarities that are not numbers; score the"),
-        ("--scores nan.parquet --score-above 0.1", "nan.parquet has similarities that are not numbers; score the"),
         ("--scores text.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
-        ("--scores unnamed.parquet --score-top 0.3", "unnamed.parquet has not the expected content (Expected 'str'"),
-        ("--scores null.parquet --score-top 0.3", "null.parquet has not the expected content (Expected 'object'"),
-        ("--scores nothing.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
+        ("--scores null.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_sentence(
@@ -104,17 +101,11 @@ def test_a_file_that_does_not_fit_is_one_sentence(
     write_scores(tmp_path / "other.parquet", IDS[:180], [0.1] * 180, make_dataset(tmp_path / "o", rows(1)))
     write_scores(tmp_path / "foreign.parquet", ["n01440764_1"], [0.1], text_dataset)
     write_scores(tmp_path / "twice.parquet", [*IDS[:180], IDS[0]], [0.1] * 181, text_dataset)
-    for name in ("inf", "nan"):
-        write_scores(tmp_path / f"{name}.parquet", IDS[:2], [0.1, float(name)], text_dataset)
+    write_scores(tmp_path / "inf.parquet", IDS[:2], [0.1, float("inf")], text_dataset)
     table = pq.read_table(scores)
     pq.write_table(table.set_column(1, "similarity", table["similarity"].cast("string")), tmp_path / "text.parquet")
-    about = provenance(table.schema)
-    for name, changed in (
-        ("unnamed", {**about, "settings": {"model": 3}}),
-        ("null", {**about, "inputs": None}),
-        ("nothing", []),
-    ):
-        pq.write_table(table.cast(with_provenance(SCORES, changed)), tmp_path / f"{name}.parquet")  # type: ignore[arg-type]
+    nothing = with_provenance(SCORES, {**provenance(table.schema), "inputs": None})
+    pq.write_table(table.cast(nothing), tmp_path / "null.parquet")
     (tmp_path / "outcomes.parquet").write_bytes((text_dataset / "outcomes.parquet").read_bytes())
     code, told = invoke("filter", str(text_dataset), *words.split(), "--out", "x")
     assert code == 2, told

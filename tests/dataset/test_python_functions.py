@@ -24,23 +24,15 @@ def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_pa
     assert (tmp_path / "ids.txt").read_text("utf-8").split() == wanted
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [
-        {},
-        {"out": "a", "out_ids": "b"},
-        {"out": "a", "overwrite": True},
-        {"out_ids": "b", "workers": 2},
-    ],
-)
-def test_a_filter_writes_one_thing(outputs: dict[str, object], text_dataset: Path) -> None:
-    with pytest.raises(ic.InputError, match="a filter writes one thing; give `out` for a dataset"):
+@pytest.mark.parametrize("outputs", [{}, {"out": "a", "out_ids": "b"}])
+def test_a_filter_writes_one_thing(outputs: dict[str, str], text_dataset: Path) -> None:
+    with pytest.raises(ic.InputError, match="a filter writes one thing: give `out` DATASET, or `out_ids` FILE"):
         ic.filter(text_dataset, ic.has("title"), **outputs)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["ids", "like", "deny"])
 def test_paths_may_be_texts(name: str, text_dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "given").write_text("n01440764\t2\n" if name == "like" else "n01440764_3\n", "utf-8")
+    (tmp_path / "given").write_text("wnid\tcount\nn01440764\t2\n" if name == "like" else "n01440764_3\n", "utf-8")
     kept = [
         ic.filter(text_dataset, ic.FilterSettings(**{name: given}), out_ids=tmp_path / "ids", overwrite=True)  # type: ignore[arg-type]
         for given in (tmp_path / "given", str(tmp_path / "given"))
@@ -58,31 +50,22 @@ def test_paths_may_be_texts(name: str, text_dataset: Path, tmp_path: Path) -> No
         (lambda: ic.filter("d", "dog", out="o"), "`keep` must be a condition such as"),
         (lambda: ic.FilterSettings(balance=0), "`balance` must be at least 1, not 0"),
         (lambda: ic.FilterSettings(balance=3, by="words"), "`by` must be one of mentions, class, not 'words'"),
+        (lambda: RowConditions(val_fraction=0.2), "`val_fraction` has no effect without `split`; leave it out"),
         (lambda: ic.FilterSettings(by="class"), "`by` has no effect without `balance`; leave it out"),
         (lambda: ic.FilterSettings(shards=4), "`shards` has no effect without `shuffle`; leave it out"),
         (lambda: ic.FilterSettings(shuffle=0, shards=0), "`shards` must be at least 1, not 0"),
         (lambda: ic.FilterSettings(score_above=0.0), "`score_above` has no effect without `scores`"),
-        (lambda: ic.FilterSettings(balance="3"), "`balance` must be a whole number, not '3'"),
-        (lambda: ic.FilterSettings(random_classes=1.5), "`random_classes` must be a whole number, not 1.5"),
-        (lambda: ic.FilterSettings(per_class=True), "`per_class` must be a whole number, not True"),
-        (lambda: ic.FilterSettings(seed="x"), "`seed` must be a whole number, not 'x'"),
-        (lambda: ic.FilterSettings(sample=[1]), "`sample` must be a number of rows such as 1000, or a share"),
         (lambda: ic.FilterSettings(score_top="x", scores="s"), "`score_top` must be a number, not 'x'"),
-        (lambda: ic.FilterSettings(local_labels="no"), "`local_labels` must be True or False, not 'no'"),
         (lambda: ic.FilterSettings(condition="dog"), "`condition` must be a condition such as `in_class('dog')`"),
         (lambda: ic.FilterSettings(ids=3), "a path or URL must be a text or a Path, not 3"),
-        (lambda: RowConditions(classes="dog"), "`classes` must be a list such as ['dog'], not 'dog'"),
-        (lambda: RowConditions(has=[None]), "`has` must be a list such as ['title'], not [None]"),
         (lambda: ic.explain("d", 3), "`image_id` must be the id of an image as text, such as n01440764_10026, not 3"),
         (lambda: ic.resolve(None), "`name` must be a wnid, an index or a name of a class, not None"),
         (lambda: ic.CaptionTemplate.parse(3), "`caption` must be a caption template as text, not 3"),
-        (lambda: ic.ExportSettings("webdataset", seed="x"), "`seed` must be a whole number, not 'x'"),
-        (lambda: ic.ExportSettings("webdataset", shard_size=1.5), "`shard_size` must be a whole number, not 1.5"),
         (lambda: ic.ExportSettings("slim", caption=3), "`caption` must be a CaptionTemplate, not 3"),
         (lambda: ic.ExportSettings("slim", columns=[3]), "no column is called '3'"),
         (lambda: ic.publish(".", 3), "a repository is named ORG/NAME, such as my-group/captions, not '3'"),
         (lambda: ic.load(3), "a path or URL must be a text or a Path, not 3"),
-        (lambda: ic.load("d", 3), "`condition` must be a condition such as"),
+        (lambda: ic.load("d", 3), "`filters` must be a condition such as"),
         (lambda: ic.filter("d", ic.has("title"), out="o", workers="2"), "`workers` must be a whole number, not '2'"),
         (lambda: ic.contains("title", 3), "`text` must be a text, not 3"),
         (lambda: ic.matches("title", 3), "`regex` must be a regular expression as text, not 3"),

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,11 +13,7 @@ import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
-from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.packager.package import verify
-from imagenet_captions.statistics.collect import stats
-from imagenet_captions.statistics.report import gallery
-from imagenet_captions.statistics.settings import Thumbnails
 from tests.dataset.made import make_dataset, read_ids, rows
 from tests.packager.made import contents
 
@@ -75,9 +70,7 @@ def test_conditions_keep_the_same_rows(both: tuple[Path, Path]) -> None:
     "given",
     [
         {"wanted": RowConditions(classes=["dog"], has=["title"])},
-        {"per_class": 3, "seed": 1},
         {"sample": 0.3, "deny": "denied"},
-        {"trim_tail": "2:5"},
         {"balance": 20, "by": "class"},
         {"random_classes": 2, "seed": 5},
     ],
@@ -124,15 +117,11 @@ def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
-    filter_to_dataset(both[1], tmp_path / "part", FilterSettings(RowConditions(has=["title"])), workers=1)
-    filter_to_dataset(both[0], tmp_path / "sorted", FilterSettings(RowConditions(has=["title"])), workers=1)
     for raw in (False, True):
         assert diff(*both, raw=raw).equal
-        part, in_order = (diff(both[0], tmp_path / name, raw=raw) for name in ("part", "sorted"))
-        assert part == in_order
-        assert part.total.lost > 0
-    assert str(stats(both[0])) == str(stats(both[1]))
-    assert gallery(Shards(both[0]), None, Thumbnails("all")) == gallery(Shards(both[1]), None, Thumbnails("all"))
+    filter_to_dataset(both[1], tmp_path / "part", FilterSettings(RowConditions(has=["title"])), workers=1)
+    assert diff(both[0], tmp_path / "part").total.lost > 0
+    assert str(ic.stats(both[0])) == str(ic.stats(both[1]))
 
 
 def test_shards(text_dataset: Path, tmp_path: Path) -> None:
@@ -146,39 +135,3 @@ def test_shards(text_dataset: Path, tmp_path: Path) -> None:
         filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
     with pytest.raises(ic.InputError, match="`shuffle` needs `out`"):
         filter_to_ids(text_dataset, tmp_path / "ids", FilterSettings(shuffle=1))
-
-
-def test_batches_of_plain_streaming_hold_many_classes(tmp_path: Path) -> None:
-    """What `datasets` alone gives: sorted rows show a few classes at a time, shuffled ones nearly all."""
-    datasets = pytest.importorskip("datasets")
-    wnids = [ic.resolve(index)[0] for index in range(0, 1000, 10)]
-    made = [dict(row, image_id=f"{wnid}_{n}", wnid=wnid, filename=f"{wnid}_{n}.JPEG", label=10 * at)
-            for at, wnid in enumerate(wnids) for n, row in enumerate(rows(8))]  # fmt: skip
-    dataset = make_dataset(tmp_path, sorted(made, key=lambda row: row["image_id"]))
-    filter_to_dataset(dataset, tmp_path / "shuffled", FilterSettings(shuffle=0), workers=1)
-
-    def classes(folder: Path) -> float:
-        files = sorted(map(str, (folder / "data").iterdir()))
-        stream = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
-        batches = stream.shuffle(seed=0, buffer_size=50).batch(64).take(20)
-        return float(np.mean([len(set(batch["wnid"])) for batch in batches]))
-
-    # 64 draws from 100 classes hold 47 different ones on average.
-    assert classes(dataset) < 10
-    assert classes(tmp_path / "shuffled") > 42
-
-
-@pytest.mark.parametrize("to", ["slim", "attribution", "release-json", "webdataset"])
-def test_exports_have_the_same_rows(both: tuple[Path, Path], tmp_path: Path, to: str) -> None:
-    if to == "webdataset" and ic.stats(both[0]).images is None:
-        pytest.skip("a dataset of texts has no images to export")
-    before, after = (tmp_path / f"{each.name}.csv" for each in both)
-    for each, out in zip(both, (before, after), strict=True):
-        ic.export(each, out, ic.ExportSettings(to=to, workers=1))
-    if to == "webdataset":
-        assert contents(before) == contents(after)  # its order follows from the ids
-    elif to == "release-json":
-        found = [{row["filename"]: row for row in json.loads(each.read_text())} for each in (before, after)]
-        assert found[0] == found[1]
-    else:
-        assert sorted(before.read_text().splitlines()) == sorted(after.read_text().splitlines())

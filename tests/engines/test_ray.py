@@ -13,6 +13,7 @@ import pytest
 
 from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.dataset.writing import ShardFile, ShardJob, write_shard
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines import ray as ray_engine
 from imagenet_captions.engines.local import LOCAL, Engine, EngineSettings, open_engine
@@ -22,7 +23,7 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.labelling.settings import Mode
-from imagenet_captions.packager.package import PackageSettings, Shard, ShardJob, package, write_shard
+from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.command_line import run_cli, run_cli_apart
@@ -94,7 +95,7 @@ class Faulty(RayEngine):
         return self._engine.run(partial(write_faultily, self._folder), items, workers, threads)
 
 
-def write_faultily(folder: Path, job: ShardJob) -> Shard:
+def write_faultily(folder: Path, job: ShardJob) -> ShardFile:
     mark = folder / job.name.replace("/", " ")
     if mark.exists():
         return write_shard(job)
@@ -115,10 +116,10 @@ def test_workers_killed_while_packaging_leave_the_same_dataset(
     monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     images = train_folder(tmp_path / "images")
-    package(captions, tmp_path / "local", PackageSettings(images, workers=2))
+    package(captions, tmp_path / "local", PackageSettings(images), 2)
     marks = tmp_path / "marks"
     marks.mkdir()
-    package(captions, tmp_path / "ray", PackageSettings(images, workers=2, engine=Faulty(ray, marks)))
+    package(captions, tmp_path / "ray", PackageSettings(images), 2, Faulty(ray, marks))
     assert len(list(marks.iterdir())) > 3
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
@@ -131,8 +132,7 @@ def every_stage(folder: Path, engine: Engine) -> None:
     clean(FakeSource(raw, rows_a_batch=37), folder / "clean.parquet", CleanSettings(), 2, engine)
     label_by_text(folder / "clean.parquet", folder / "labels.csv", LabelSettings(Mode.MULTI, workers=2, engine=engine))
     captions = write_captions(folder / "captions.parquet")
-    settings = PackageSettings(train_folder(folder / "images"), workers=2, engine=engine)
-    package(captions, folder / "dataset", settings)
+    package(captions, folder / "dataset", PackageSettings(train_folder(folder / "images")), 2, engine)
     exported = ExportSettings("webdataset", shard_size=3, workers=2, engine=engine)
     export(folder / "dataset", folder / "shards", exported)
 

@@ -45,5 +45,5 @@ def dataset(
         at = table.schema.get_field_index(name)
         table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
     pq.write_table(table, file)
-    package(file, folder / "dataset", PackageSettings(images=images, workers=1))
+    package(file, folder / "dataset", PackageSettings(images=images))
     return folder / "dataset"

@@ -222,7 +222,7 @@ def test_the_command_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Path) -> None:
     captions, out = write_published(tmp_path / "captions.parquet", title="IMG_1234"), tmp_path / "s.csv"
-    package(captions, tmp_path / "dataset", PackageSettings(workers=1))
+    package(captions, tmp_path / "dataset", PackageSettings())
     exported = export(tmp_path / "dataset", out, ExportSettings("slim", caption=CaptionTemplate(("title",))))
     assert exported.counts["exported"] == len(IDS)
     receipt = json.loads(record_path(out).read_text(encoding="utf-8"))

@@ -89,7 +89,7 @@ def paths_in_parquet(root: Path) -> Path:
 
 def our_dataset(root: Path) -> Path:
     captions = write_captions(root / "captions.parquet")
-    package(captions, root / "dataset", PackageSettings(train_folder(root / "train"), workers=1))
+    package(captions, root / "dataset", PackageSettings(train_folder(root / "train")))
     return root / "dataset"
 
 
@@ -137,13 +137,13 @@ SOURCES = [
 
 def packaged(folder: Path, source: Path, **more: str | None) -> DatasetFacts:
     """Package the captions of all images, with those of a source."""
-    return package(write_captions(folder / "c.parquet", **more), folder / "out", PackageSettings(source, workers=1))
+    return package(write_captions(folder / "c.parquet", **more), folder / "out", PackageSettings(source))
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("expected")
-    package(write_captions(root / "c.parquet"), root / "out", PackageSettings(train_folder(root / "train"), workers=1))
+    package(write_captions(root / "c.parquet"), root / "out", PackageSettings(train_folder(root / "train")))
     return contents(root / "out")
 
 

@@ -3,14 +3,11 @@
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings, package, verify
-from imagenet_captions.storage.outputs import producing_folder
 from tests.packager.made import contents, train_folder, write_captions
 
 # Stops at a named moment, says so, and waits there to be killed.
@@ -47,13 +44,13 @@ if moment == "between shards":
                 stop()
             yield shard
     LOCAL.run = stopping
-if moment == "before the outcomes": before(stage, "write_outcomes")
+if moment == "before the outcomes": before(writing, "write_outcomes")
 if moment == "before the card": before(writing, "card")
 if moment == "before the manifest": before(writing.Manifest, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
 if moment == "before the old one goes": before(outputs, "_remove_listed")
-stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path("images"), workers=workers))
+stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path("images")), workers=workers)
 """
 
 
@@ -72,11 +69,11 @@ stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path(
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
-    settings = PackageSettings(train_folder(tmp_path / "images"), workers=1)
+    settings = PackageSettings(train_folder(tmp_path / "images"))
     package(captions, tmp_path / "whole", settings)
     expected = contents(tmp_path / "whole")
     if there:
-        package(captions, tmp_path / "out", PackageSettings(workers=1))
+        package(captions, tmp_path / "out", PackageSettings())
     workers = "2" if moment == "between shards" else "1"
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, moment, workers], cwd=tmp_path, stdout=subprocess.PIPE, text=True
@@ -93,25 +90,3 @@ def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypa
     assert {path.name for path in tmp_path.iterdir()} - {captions.name, "captions.outcomes.parquet"} == {
         "images", "out", "whole",
     }  # fmt: skip
-
-
-def test_a_run_that_fails_after_a_kill_within_the_swap_gives_the_old_folder_back(tmp_path: Path) -> None:
-    captions = write_captions(tmp_path / "captions.parquet")
-    package(captions, tmp_path / "out", PackageSettings(workers=1))
-    before = contents(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / ".out.0123456789abcdef.old")
-    with pytest.raises(ZeroDivisionError), producing_folder(tmp_path / "out"):
-        _ = 1 / 0
-    assert contents(tmp_path / "out") == before
-
-
-def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
-    def second() -> str:
-        with pytest.raises(InputError, match="another run") as refused, producing_folder(tmp_path / "out"):
-            pass
-        return str(refused.value)
-
-    with producing_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
-        (first / "a").write_text("mine")
-        assert "another run" in pool.submit(second).result()
-    assert contents(tmp_path / "out") == {"a": b"mine"}

@@ -74,9 +74,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     del held[IDS[3]]
     held[IDS[4]] = image(IDS[4], "PNG", "RGBA")
     held[IDS[5]] = image(IDS[5], "JPEG", "CMYK")
-    package(
-        write_captions(root / "c.parquet"), root / "out", PackageSettings(train_folder(root / "i", held), workers=1)
-    )
+    package(write_captions(root / "c.parquet"), root / "out", PackageSettings(train_folder(root / "i", held)))
     return root / "out"
 
 

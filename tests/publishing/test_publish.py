@@ -42,9 +42,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `texts`, the same with another caption as `later`, and `pictures`."""
     root = tmp_path_factory.mktemp("made")
-    package(write_captions(root / "a.parquet"), root / "texts", PackageSettings(workers=1))
-    package(write_captions(root / "b.parquet", caption="later"), root / "later", PackageSettings(workers=1))
-    settings = PackageSettings(train_folder(root / "images"), workers=1)
+    package(write_captions(root / "a.parquet"), root / "texts", PackageSettings())
+    package(write_captions(root / "b.parquet", caption="later"), root / "later", PackageSettings())
+    settings = PackageSettings(train_folder(root / "images"))
     package(write_captions(root / "c.parquet"), root / "pictures", settings)
     return root
 
@@ -213,7 +213,7 @@ def test_what_somebody_else_commits_meanwhile_is_not_overwritten(hub: Hub, made:
 
 
 def test_a_damaged_file_is_not_published(hub: Hub, made: Path, tmp_path: Path) -> None:
-    package(write_captions(tmp_path / "a.parquet"), tmp_path / "texts", PackageSettings(workers=1))
+    package(write_captions(tmp_path / "a.parquet"), tmp_path / "texts", PackageSettings())
     card = tmp_path / "texts/README.md"
     card.write_text(card.read_text().replace("Flickr", "flickR", 1))
     with pytest.raises(ic.InputError, match=r"is damaged: README\.md has other bytes"):

@@ -53,5 +53,5 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     pq.write_table(pa.Table.from_pylist([drop], schema=OUTCOMES), outcomes_path(captions))
     held = images(IDS[:-1])
-    package(captions, folder / "dataset", PackageSettings(images=train_folder(folder / "train", held), workers=1))
+    package(captions, folder / "dataset", PackageSettings(images=train_folder(folder / "train", held)))
     return folder / "dataset"

@@ -153,7 +153,7 @@ def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = table.schema.get_field_index("license")
     numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, table.schema.field(at).type)
     pq.write_table(table.set_column(at, table.schema.field(at), numbers), folder / "captions.parquet")
-    settings = PackageSettings(images=train_folder(folder / "train", images()), workers=1)
+    settings = PackageSettings(images=train_folder(folder / "train", images()))
     package(folder / "captions.parquet", folder / "dataset", settings)
     return folder / "dataset"
 

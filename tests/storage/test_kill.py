@@ -73,7 +73,7 @@ def test_at_every_moment_the_dataset_is_the_old_one_the_new_one_or_none(
 ) -> None:
     memory = fsspec.filesystem("memory")
     out = place("memory://kill/datasets/ours")
-    settings = PackageSettings(workers=1)
+    settings = PackageSettings()
     # As if the old manifest listed that file.
     every = lambda out, record=None: frozenset(name for _, name, _, _ in out.below())  # noqa: E731
     package(captions["new"], tmp_path / "expected", settings)
@@ -111,24 +111,24 @@ def test_another_run_at_the_same_time_is_noticed(
     def overtaken(*change: Any) -> None:
         real(*change)
         monkeypatch.setattr(objects, "at_once", real)
-        package(captions["old"], out, PackageSettings(workers=1))
+        package(captions["old"], out, PackageSettings())
 
     monkeypatch.setattr(objects, "at_once", overtaken)
     with pytest.raises(InputError, match="another run wrote to"):
-        package(captions["new"], out, PackageSettings(workers=1))
+        package(captions["new"], out, PackageSettings())
 
 
 def test_other_things_in_the_place_are_not_replaced(captions: dict[str, Path], bucket: Bucket) -> None:
     bucket.system.pipe_file(f"{bucket.name}/ours/thesis.tex", b"years of work")
     with pytest.raises(InputError, match="something else than a dataset"):
-        package(captions["new"], place(f"{bucket.url}/ours"), PackageSettings(workers=1))
+        package(captions["new"], place(f"{bucket.url}/ours"), PackageSettings())
     assert bucket.files() == {"ours/thesis.tex": b"years of work"}
 
 
 def test_an_export_that_is_killed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = fsspec.filesystem("memory")
     captions = write_captions(tmp_path / "captions.parquet")
-    package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "train", images()), workers=1))
+    package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "train", images())))
     settings = ExportSettings(to="webdataset", shard_size=4, workers=1)
     export(tmp_path / "dataset", tmp_path / "shards", settings)
     expected = {name: data for name, data in local_files(tmp_path).items() if name.startswith("shards")}

@@ -168,7 +168,7 @@ def test_every_stage_counts_to_its_total(
     monkeypatch.setattr(Recorder, "counted", [])
     captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
     source = train_folder(tmp_path / "train", images())
-    package(captions, dataset, PackageSettings(images=source, workers=1))
+    package(captions, dataset, PackageSettings(images=source))
     filter_to_dataset(dataset, tmp_path / "part", FilterSettings(RowConditions(has=["title"])), 1)
     diff(dataset, tmp_path / "part")
     stats(dataset)

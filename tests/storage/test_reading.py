@@ -29,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     held = {image_id: image(image_id) + noise.randbytes(_IMAGE_BYTES) for image_id in ids}
     captions = write_captions(folder / "captions.parquet", ids)
     images = train_folder(folder / "train", held)
-    package(captions, folder / "dataset", PackageSettings(images=images, workers=1))
+    package(captions, folder / "dataset", PackageSettings(images=images))
     return folder / "dataset"
 
 

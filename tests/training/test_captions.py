@@ -135,7 +135,7 @@ def test_a_camera_name_is_a_caption_where_the_texts_are_as_published(
     tmp_path: Path, write: Callable[..., Path], kept: int
 ) -> None:
     captions = write(tmp_path / "captions.parquet", title="IMG_1234")
-    package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "images"), workers=1))
+    package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "images")))
     examples = open_examples(tmp_path / "dataset")
     made = make_sampler(only_ids(examples, IDS), CaptionTemplate.parse("title"), 0)
     if not kept:

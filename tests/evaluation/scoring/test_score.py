@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     open_clip_folder(folder / "model", TINY_VIT, SPEC)
     images = train_folder(folder / "train", {image_id: noise(at) for at, image_id in enumerate(IDS)})
     captions = write_captions(folder / "captions.parquet", IDS)
-    package(captions, folder / "dataset", PackageSettings(images=images, workers=1))
+    package(captions, folder / "dataset", PackageSettings(images=images))
     return folder
 
 
@@ -282,7 +282,7 @@ def test_what_cannot_be_scored_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     for name in ("dataset", "model"):
         shutil.copytree(made / name, name)
-    package(write_captions(tmp_path / "captions.parquet", IDS), tmp_path / "texts", PackageSettings(workers=1))
+    package(write_captions(tmp_path / "captions.parquet", IDS), tmp_path / "texts", PackageSettings())
     image_only = build_model("micro", seed=0)
     image_only.drop_text()
     save_model(image_only, tmp_path / "photos")
