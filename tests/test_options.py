@@ -79,18 +79,14 @@ def test_a_preset_is_changed_by_what_was_given_alone() -> None:
     ("call", "sentence"),
     [
         (lambda: FilterSettings(per_class="x"), "`per_class` must be a whole number, not 'x'"),
-        (lambda: FilterSettings(per_class=True), "`per_class` must be a whole number, not True"),
         (lambda: FilterSettings(trim_tail=3), "`trim_tail` must be classes and rows, such as 100:1, not 3"),
         (lambda: FilterSettings(sample=[]), "`sample` must be a number of rows such as 1000, or a share such as 0.1"),
         (lambda: FilterSettings(local_labels="yes"), "`local_labels` must be True or False, not 'yes'"),
         (lambda: RowConditions(classes="dog"), r"`classes` must be a list such as \['dog'\], not 'dog'"),
-        (lambda: RowConditions(classes=[None]), r"`classes` must be a list such as \['dog'\], not \[None\]"),
         (lambda: BuildSettings(urls=("u",), match="ids"), "`match` must be MatchSettings, not 'ids'"),
         (lambda: FilterSettings(seed=None), "`seed` must be a whole number, not None"),
-        (lambda: MatchSettings(ids=3), "a path or URL must be a text or a Path, not 3"),
         (lambda: ExportSettings("csv"), "`to` must be one of open-clip-csv, .*, not 'csv'"),
         (lambda: TrainSettings(Path("d"), Path("o"), None, devices=0), "`devices` must be at least 1, not 0"),
-        (lambda: TrainSettings(Path("d"), Path("o"), None, workers=0), "`workers` must be at least 1, not 0"),
     ],
 )
 def test_python_is_checked_alike(call: Callable[[], Any], sentence: str) -> None:

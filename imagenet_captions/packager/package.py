@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset import writing
 from imagenet_captions.dataset.card import DatasetFacts
@@ -35,7 +34,6 @@ from imagenet_captions.storage.parquet import (
     read_batches,
     read_files,
     read_metadata,
-    read_schema,
     read_table,
 )
 from imagenet_captions.storage.places import Place, PlaceLike, place
@@ -224,13 +222,6 @@ def _damaged(shards: Shards) -> Iterator[tuple[str, str]]:
             bar.update(entry.bytes)
 
 
-def _null_columns(metadata: pq.FileMetaData) -> set[str]:
-    """Return the columns of a shard that have nulls, as its statistics count them."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    columns = [group.column(at) for group in groups for at in range(metadata.num_columns)]
-    return {each.path_in_schema for each in columns if each.statistics and each.statistics.null_count}
-
-
 def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
     """Yield contradictions between files whose bytes are all as they were written."""
     manifest = shards.manifest
@@ -239,15 +230,17 @@ def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
     for config, row in (("data", ROW), ("raw", RAW_ROW)):
         names, tables = manifest.shards(config), []
         for name, rows in names.items():
-            found = read_schema(shards.dataset / name)
+            with ParquetFile(shards.dataset / name) as opened:
+                found, table = opened.schema_arrow, opened.read(["image_id", "tags"])
+                groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+                chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
             schema = writing.dataset_schema(row, images and config == "data", manifest.classes)
             if (local := writing.local_labels(found)) is not None:
                 schema = writing.with_local_labels(schema, local)
             if not found.equals(schema) or found.metadata != schema.metadata:
                 yield name, "has another schema than this version writes"
                 return
-            table = read_table(shards.dataset / name, columns=["image_id", "tags"])
-            nulls = _null_columns(read_metadata(shards.dataset / name))
+            nulls = {each.path_in_schema for each in chunks if each.statistics and each.statistics.null_count}
             if table["tags"].null_count:  # statistics count empty lists too
                 nulls.add("tags")
             for column in sorted(nulls & NEVER_NULL):

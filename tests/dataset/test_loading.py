@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 import imagenet_captions as ic
 from imagenet_captions.dataset import loading
 from imagenet_captions.errors import InputError
 from tests.command_line import invoke
-from tests.dataset.made import WNIDS, make_dataset, rows
+from tests.dataset.made import make_dataset, rows
 
 
 def reference(dataset: Path, cache: Path) -> Any:
@@ -109,46 +104,6 @@ def test_what_is_no_dataset(tmp_path: Path) -> None:
     next((dataset / "data").iterdir()).write_bytes(b"PAR1 and no more")
     with pytest.raises(ic.InputError, match="damaged"):
         ic.load(dataset)
-
-
-class Counted(io.FileIO):
-    read_bytes = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(-1 if size is None else size)
-        Counted.read_bytes += len(data)
-        return data
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class CountingHandler(pafs.FSSpecHandler):
-    def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(Counted(path), mode="r")
-
-
-def test_one_class_reads_its_own_row_groups_and_a_text_reads_no_image(
-    image_dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (shard,) = (image_dataset / "data").iterdir()
-    counting = pafs.PyFileSystem(CountingHandler(LocalFileSystem()))
-    monkeypatch.setattr(loading, "file_system", lambda shard: counting)
-    chunks = [column_chunks(pq.read_metadata(shard), number) for number in range(len(WNIDS))]
-    footer = shard.stat().st_size - sum(size for group in chunks for size in group.values())
-    own = sum(chunks[0].values())
-    Counted.read_bytes = 0
-    assert len(ic.load(image_dataset, ic.in_class("tench"))) == 20
-    assert own <= Counted.read_bytes <= own + 2 * footer
-    Counted.read_bytes = 0
-    assert len(ic.load(image_dataset, ic.has("title"), columns=["image_id"])) == 87
-    assert Counted.read_bytes <= 2 * footer + sum(group["image_id"] + group["title"] for group in chunks)
-
-
-def column_chunks(metadata: pq.FileMetaData, group: int) -> dict[str, int]:
-    """The bytes of each column in a row group."""
-    columns = map(metadata.row_group(group).column, range(metadata.num_columns))
-    return {column.path_in_schema: column.total_compressed_size for column in columns}
 
 
 def test_a_shard_that_did_not_arrive_whole_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
