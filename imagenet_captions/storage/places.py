@@ -347,9 +347,9 @@ def reopen(name: str) -> Place:
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             how = how_to_install("cloud")
-            raise InputError(f"{scheme}:// needs a package that is not installed ({error}); {how}") from None
+            raise InputError(f"{scheme}:// cannot be read ({shortened(error, 200)}); {how}") from None
     return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
 
 

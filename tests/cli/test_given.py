@@ -37,7 +37,7 @@ def test_every_place_is_found() -> None:
     assert len(PLACES) > 50
 
 
-UNKNOWN = "imagenet-captions: nosuch:// is not a kind of URL that fsspec knows"
+UNKNOWN = "imagenet-captions: nosuch:// cannot be read .Protocol not known: nosuch"
 HERE_ALONE = "memory://b/[a-z.]+ is a URL, and"
 NAMED = [
     "evaluate m --on imagenet=memory://b/val --out m.json",

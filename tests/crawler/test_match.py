@@ -66,9 +66,9 @@ def test_a_match_has_id_class_photo_and_address(tmp_path: Path) -> None:
     assert pq.read_schema(tmp_path / "matches.outcomes.parquet").equals(OUTCOMES)
 
 
-@pytest.mark.parametrize("end", ["\r", "\r\n"])
-def test_lines_that_end_as_on_another_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+def test_lines_that_end_as_on_another_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lists and the ids, of several blocks."""
+    end = "\r\n"
     monkeypatch.setattr(reading, "BLOCK", 1000)
     urls = [f"{TENCH}_{number}\t{FLICKR.format(number)}" for number in range(1, 300)]
     ids = [f"{TENCH}_{number}" for number in range(1, 301)]
