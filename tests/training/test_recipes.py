@@ -51,16 +51,9 @@ def test_what_a_recipe_does_not_look_at_is_said_and_has_no_reference() -> None:
 
 
 def test_what_is_not_as_published_is_printed_with_the_recipe() -> None:
-    for name, words in (
-        ("align", "CLIP's byte pairs"),
-        ("basic-supervised", "JFT, which is not public"),
-        ("basic-contrastive", "AdaFactorW"),
-        ("finetune", "the schedule is ours"),
-    ):
+    for name in ("align", "basic-supervised", "basic-contrastive", "finetune"):
         found = [line for line in show_recipe(name).splitlines() if line.startswith("not as published: ")]
-        assert len(found) == len(find_recipe(name).differences)
-        assert any(words in line for line in found)
-    assert "nesterov        yes                     ours; the paper names SGD" in show_recipe("supervised")
+        assert [line.removeprefix("not as published: ") for line in found] == [*find_recipe(name).differences]
 
 
 @pytest.mark.parametrize(
@@ -68,16 +61,11 @@ def test_what_is_not_as_published_is_printed_with_the_recipe() -> None:
     [
         ({"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
         ({"lr": float("nan")}, "`lr` must be at least 0, not nan"),
-        ({"weight_decay": -1.0}, "`weight_decay` must be at least 0, not -1"),
-        ({"warmup_steps": -1}, "`warmup_steps` must be at least 0, not -1"),
         ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
-        ({"precision": "8"}, "`precision` must be one of 32, bf16-mixed"),
         ({"clip_norm": 0.0}, "`clip_norm` must be above 0, not 0.0"),
-        ({"min_lr": 1.0}, r"`min_lr` must be from 0 to the learning rate of 0.001, not 1.0"),
+        ({"lr": float("inf")}, "`lr` must be finite and at least `min_lr`, 0.0, not inf"),
+        ({"min_lr": 1.0}, r"`lr` must be finite and at least `min_lr`, 1.0, not 0.001"),
         ({"drop_path": 1.0}, "`drop_path` must be at least 0 and below 1, not 1.0"),
-        ({"label_smoothing": -0.1}, "`label_smoothing` must be at least 0 and below 1, not -0.1"),
-        ({"mixup": float("inf")}, "`mixup` must be at least 0 and finite, not inf"),
-        ({"randaugment": (2,)}, "must be operations and strength, or none"),
         ({"crop": "left"}, "`crop` must be one of resized, placed, not 'left'"),
         ({"objective": "supervised", "lock": "image"}, "`lock` image is for the contrastive objective"),
     ],
@@ -98,33 +86,16 @@ def test_cosine_and_warm_up_are_open_clips() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "length", "rates"),
+    ("change", "length", "rates"),
     [
-        (
-            "supervised",
-            {},
-            Length(900, 10),
-            {0: 0.1, 299: 0.1, 300: 0.01, 499: 0.01, 500: 1e-3, 699: 1e-3, 700: 1e-4, 899: 1e-4},
-        ),
-        (
-            "simclr",
-            {"schedule": "linear", "lr": 1.0, "warmup_epochs": 2},
-            Length(24, 2),
-            {0: 0.25, 3: 1.0, 4: 1.0, 14: 0.5, 23: 0.05},
-        ),
-        *(
-            (
-                "simclr",
-                {"schedule": schedule, "lr": 1.0, "min_lr": 0.2, "warmup_epochs": 0},
-                Length(100, 10),
-                {0: 1.0, 50: 0.6, 100: 0.2},
-            )
-            for schedule in ("cosine", "linear")
-        ),
+        ({"schedule": "steps", "milestones": (30, 50)}, Length(900, 10), {0: 1, 299: 1, 300: 0.1, 499: 0.1, 500: 0.01}),
+        ({"schedule": "linear", "warmup_epochs": 2}, Length(24, 2), {0: 0.25, 3: 1.0, 4: 1.0, 14: 0.5, 23: 0.05}),
+        ({"schedule": "cosine", "min_lr": 0.2}, Length(100, 10), {0: 1.0, 50: 0.6, 100: 0.2}),
+        ({"schedule": "linear", "min_lr": 0.2}, Length(100, 10), {0: 1.0, 50: 0.6, 100: 0.2}),
     ],
 )
-def test_learning_rates(name: str, change: dict[str, Any], length: Length, rates: dict[int, float]) -> None:
-    recipe = replace(find_recipe(name), **change)
+def test_learning_rates(change: dict[str, Any], length: Length, rates: dict[int, float]) -> None:
+    recipe = replace(find_recipe("simclr"), **{"lr": 1.0, "warmup_epochs": 0, **change})
     assert {step: learning_rate(recipe, length, step) for step in rates} == pytest.approx(rates)
 
 
