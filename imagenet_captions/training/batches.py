@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, default_convert, get_worker_info
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, shortened
@@ -25,7 +25,7 @@ from imagenet_captions.images.pixels import (
     worker_context,
 )
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.data import CaptionSampler, captions_of, make_sampler, with_captions
+from imagenet_captions.training.data import CaptionSampler, make_sampler, with_captions
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, Recipe
 from imagenet_captions.training.sampler import ShardedSampler, Share, step_size
@@ -35,15 +35,14 @@ from imagenet_captions.training.settings import TrainSettings
 Transform = Callable[[bytes, torch.Generator], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
 Tokenize = Callable[[Sequence[str]], torch.Tensor]
 
-_PREFETCHED = 2  # batches a worker
+_SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appendix B.9 of the paper
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of a process in one step, with their captions or labels.
+    """The images of a process in one step, as bytes [n, 3, size, size], with their captions or labels.
 
-    `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, if there are two.
-    `texts` and `tokens` are there with captions, `labels` are -1 where unknown.
+    `other` is SimCLR's second view; `labels` are -1 where unknown.
     """
 
     images: torch.Tensor
@@ -75,28 +74,24 @@ class Batch:
 
 
 class Loader:
-    """The batches of one epoch after another, for a loop over them or for Lightning.
+    """The batches of samples, for a loop over them or for Lightning; `shares` says which ones.
 
-    `shares` says which epoch and step come next. A broken image ends the run with an InputError that names it, at the
-    step that it belongs to: nothing is left out without a word.
+    A broken image ends the run with an InputError that names it, at the step that it belongs to: nothing is left out
+    without a word.
     """
 
     def __init__(self, samples: Samples, shares: Iterable[Share], workers: int, pin_memory: bool = False) -> None:
         settings: dict[str, Any] = {}
         if workers:
-            settings = {
-                "num_workers": workers,
-                "prefetch_factor": _PREFETCHED,
-                "persistent_workers": True,
-                "multiprocessing_context": worker_context(workers),
-            }
+            context = worker_context(workers)
+            settings = {"num_workers": workers, "persistent_workers": True, "multiprocessing_context": context}
         with warnings.catch_warnings():
             # More workers than cores are the user's choice; they may wait for a disk.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
                 samples,  # type: ignore[arg-type]
                 batch_sampler=shares,  # type: ignore[arg-type]
-                collate_fn=_as_it_is,
+                collate_fn=default_convert,
                 pin_memory=pin_memory,
                 **settings,
             )
@@ -104,16 +99,9 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """Yield a batch for each share."""
         for batch in read_batches(self._loader):
-            if isinstance(batch, Failed):
-                raise InputError(batch.message)
+            if isinstance(batch, InputError):
+                raise batch
             yield batch
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why a batch could not be made; it takes the batch's place, since torch would wrap an exception in a traceback."""
-
-    message: str
 
 
 @dataclass(frozen=True)
@@ -129,17 +117,20 @@ class Samples:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitems__(self, share: Share) -> Batch | Failed:
-        """Return the batch of a share; torch's loader calls this in a worker."""
+    def __getitems__(self, share: Share) -> Batch | InputError:
+        """Return the batch of a share; torch's loader calls this in a worker.
+
+        An error takes the batch's place, since torch would wrap it in a traceback.
+        """
         rows: list[int] = share.rows.tolist()
         try:
             views = self._views(rows, share.epoch)
         except InputError as error:
-            return Failed(str(error))
+            return error
         texts: tuple[str, ...] = ()
         tokens: torch.Tensor | None = None
         if self.captions is not None:
-            texts = tuple(captions_of(self.examples, self.captions, rows, share.epoch))
+            texts = tuple(self.captions.of(self.examples, rows, share.epoch))
             tokens = None if self.tokenize is None else self.tokenize(texts)
         return Batch(
             images=views[0],
@@ -189,18 +180,8 @@ def _empty(count: int, like: torch.Tensor) -> torch.Tensor:
     return empty.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-_SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appendix B.9 of the paper
-
-
 class Feed:
-    """Yield this process's batches, one for each micro-batch, over all epochs.
-
-    One stream of all epochs, so that workers read ahead over an epoch's end and a run goes on at any step.
-    """
+    """Yield this process's micro-batches over all epochs, so that workers read ahead over an epoch's end."""
 
     def __init__(self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings) -> None:
         recipe = settings.recipe
@@ -216,38 +197,22 @@ class Feed:
             self._labels = torch.tensor([places.get(class_, -1) for class_ in examples.classes or ()])
         self.images = len(examples)
         size = step_size(self.images, recipe.batch_size, settings.processes * recipe.accumulate)
-        sampler = ShardedSampler(self.images, size, settings.seed, process_rank(), settings.processes)
+        self._shares = ShardedSampler(self.images, size, settings.seed, process_rank(), settings.processes, True)
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
-        self._stream = _Stream(sampler)
-        self._loader = Loader(samples, self._stream, settings.readers, torch.cuda.is_available())
+        self._loader = Loader(samples, self._shares, settings.readers, torch.cuda.is_available())
         self.step_size = size
-        self.steps_per_epoch = len(sampler)
+        self.steps_per_epoch = len(self._shares)
 
     def start_at(self, step: int) -> None:
         """Begin at this step of the run."""
-        self._stream.start = step
+        self._shares.start(*divmod(step, self.steps_per_epoch))
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             if self._labels is not None:
                 batch = replace(batch, labels=self._labels[batch.labels])
             yield from micro_batches(batch, self._micro_batches)
-
-
-@dataclass
-class _Stream:
-    """Yield the shares of one epoch after another, without end."""
-
-    sampler: ShardedSampler
-    start: int = 0
-
-    def __iter__(self) -> Iterator[Share]:
-        epoch, step = divmod(self.start, len(self.sampler))
-        while True:
-            self.sampler.start(epoch, step)
-            yield from self.sampler
-            epoch, step = epoch + 1, 0
 
 
 def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:

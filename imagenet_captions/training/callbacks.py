@@ -1,4 +1,4 @@
-"""What goes along with a run: checkpoints, the progress bar, loggers, and a clean stop on Ctrl-C and SIGTERM."""
+"""What goes along with a run: checkpoints, progress, loggers, and a clean stop on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -37,10 +36,15 @@ class WholeFiles(TorchCheckpointIO):
             torch.save(checkpoint, opened)
 
 
+class Stopped(Exception):
+    """Raised when a signal stopped the run: the number of the signal, and the step."""
+
+
 class Checkpoints(Callback):
     """Write last.ckpt at the end of each epoch, every so many steps, and at the end of the run.
 
-    `keep_every` epochs one is kept under a name of its own, without being written twice.
+    `keep_every` epochs one is kept under a name of its own, without being written twice. Ctrl-C and SIGTERM stop the
+    run after the step, with a checkpoint of it; several processes would have to agree on the step, and end at once.
     """
 
     def __init__(self, folder: Path, steps_per_epoch: int, every: int | None, keep_every: int | None) -> None:
@@ -48,56 +52,6 @@ class Checkpoints(Callback):
         self._steps_per_epoch = steps_per_epoch
         self._every = every
         self._keep_every = keep_every
-        self._written_at = -1
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        step = trainer.global_step
-        if step == self._written_at or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        epoch_ends = step % self._steps_per_epoch == 0
-        if epoch_ends or step == trainer.max_steps or (self._every is not None and step % self._every == 0):
-            self.write(trainer, pl_module)
-        if epoch_ends and self._keep_every is not None:
-            epoch = step // self._steps_per_epoch
-            if epoch % self._keep_every == 0 and trainer.is_global_zero:
-                kept = self._folder / f"epoch-{epoch:04}.ckpt"
-                kept.unlink(missing_ok=True)
-                os.link(self._folder / LAST, kept)  # a second name; the next last.ckpt is a new file
-
-    def write(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write last.ckpt now, between two steps; raises InputError if a loss or weight is NaN or infinite."""
-        assert isinstance(module, TrainingModule)
-        module.check_numbers()
-        trainer.save_checkpoint(self._folder / LAST)
-        self._written_at = trainer.global_step
-
-
-def read_checkpoint_step(path: Path) -> int:
-    """Return the number of steps that a checkpoint has taken; raises InputError for a file that is not whole."""
-    try:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except UNREADABLE as error:
-        raise InputError(
-            f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
-            "`out`"
-        ) from None
-
-
-class Stopped(Exception):
-    """Raised when a signal stopped the run: the number of the signal, and the step."""
-
-
-class StopOnSignal(Callback):
-    """Stop cleanly on Ctrl-C and SIGTERM: finish the step, then save a checkpoint; a second signal stops at once.
-
-    Only for a run of one process: several would have to agree on the step at which they stop, and go on from their
-    last checkpoint instead.
-    """
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self._checkpoints = checkpoints
         self._interrupts = Interrupts("the step")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,11 +61,21 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        number = self._interrupts.number
-        if number is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            if trainer.global_step < trainer.max_steps:
-                self._checkpoints.write(trainer, pl_module)
-            raise Stopped(number, trainer.global_step)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        step, signal = trainer.global_step, self._interrupts.number
+        epoch, rest = divmod(step, self._steps_per_epoch)
+        due = rest == 0 or step == trainer.max_steps or (self._every is not None and step % self._every == 0)
+        if due or signal is not None:
+            assert isinstance(pl_module, TrainingModule)
+            pl_module.check_numbers()
+            trainer.save_checkpoint(self._folder / LAST)
+        if rest == 0 and self._keep_every is not None and epoch % self._keep_every == 0 and trainer.is_global_zero:
+            kept = self._folder / f"epoch-{epoch:04}.ckpt"
+            kept.unlink(missing_ok=True)
+            os.link(self._folder / LAST, kept)  # a second name; the next last.ckpt is a new file
+        if signal is not None:
+            raise Stopped(signal, step)
 
     # Both restore Lightning's handlers, before Lightning restores the ones that it replaced.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,16 +107,27 @@ class Progress(Callback):
             self._bar.set_postfix(loss=f"{pl_module.last_loss:.3f}", refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    # A message after the run has a line of its own.
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stack.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stack.close()
+
+
+def read_checkpoint_step(path: Path) -> int:
+    """Return the number of steps that a checkpoint has taken; raises InputError for a file that is not whole."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except UNREADABLE as error:
+        raise InputError(
+            f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
+            "`out`"
+        ) from None
 
 
 _LOGS = "logs"
 _WANDB_FILE = "wandb.json"  # holds the run's id at W&B
-
-
-class _Kept(msgspec.Struct):
-    id: str
 
 
 def make_loggers(settings: TrainSettings) -> list[Logger]:
@@ -168,7 +143,7 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
             raise InputError("`log` wandb needs wandb; install it with: pip install wandb")
         run_id = secrets.token_hex(4)
         if (folder / _WANDB_FILE).exists():
-            run_id = read_json(folder / _WANDB_FILE, _Kept, "the id of the W&B run").id
+            run_id = read_json(folder / _WANDB_FILE, dict[str, str], "the id of the W&B run")["id"]
         loggers.append(WandbLogger(name=settings.out.name, save_dir=folder, id=run_id, resume="allow"))
     return loggers
 

@@ -1,7 +1,4 @@
-"""What a model is trained on: its images and captions, for a run and for a loop of your own.
-
-A template is a `CaptionTemplate`, and `compose_captions` makes the captions, so that a column and a training batch
-follow the same rules. Classes are given as `examples.Class`, since a name alone has no other names."""
+"""What a model is trained on: its images and captions, for a run and for a loop of your own."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.examples import (
-    Class,
     ClassCount,
     Examples,
     Texts,
@@ -55,43 +51,54 @@ class CaptionSampler:
 
     A template's own seed is added to `seed`. A row with nothing but a caption, as in an open_clip CSV, uses it for the
     template's first text field.
-
-    >>> sampler = CaptionSampler(CaptionTemplate.parse("title|description"), seed=0)
-    >>> texts = [Texts(title="A fish", description="caught by me")]
-    >>> [sampler.batch(texts, [None], ["n01440764_17"], epoch) for epoch in range(3)]
-    [['caught by me'], ['A fish'], ['caught by me']]
     """
 
     template: CaptionTemplate | None
     seed: int
 
-    def batch(
-        self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
-    ) -> list[str]:
-        """Return the captions of several images, "" where there is none; one takes a few microseconds."""
+    def of(self, examples: Examples, rows: Sequence[int], epoch: int) -> list[str]:
+        """Return the captions of some rows in an epoch, "" where there is none; one takes a few microseconds."""
+        texts = [examples.texts(row) for row in rows]
         if self.template is None:
             return [text.caption for text in texts]
         template = replace(self.template, seed=self.template.seed + self.seed)
-        wanted = [_standing_in(text, template) for text in texts]
-        rows = {
-            "image_id": pa.array(image_ids, pa.string()),
-            "title": pa.array([text.title for text in wanted], pa.string()),
-            "tags": pa.array([text.tags for text in wanted], pa.list_(pa.string())),
-            "description": pa.array([text.description for text in wanted], pa.string()),
+        texts = [_standing_in(text, template) for text in texts]
+        columns = {
+            "image_id": pa.array([examples.image_id(row) for row in rows], pa.string()),
+            "title": pa.array([text.title for text in texts], pa.string()),
+            "tags": pa.array([text.tags for text in texts], pa.list_(pa.string())),
+            "description": pa.array([text.description for text in texts], pa.string()),
         }
         if CLASS_NAME in template.fields:
-            names = [_names(*each, template.names) for each in zip(classes, image_ids, strict=True)]
-            rows["class_names"] = pa.array(names, pa.list_(pa.string()))
-        captions: list[str] = compose_captions(template, rows, epoch).to_pylist()
+            names = [_names(examples, row, template.names) for row in rows]
+            columns["class_names"] = pa.array(names, pa.list_(pa.string()))
+        captions: list[str] = compose_captions(template, columns, epoch).to_pylist()
         return captions
+
+
+def _standing_in(texts: Texts, template: CaptionTemplate) -> Texts:
+    """Return the texts, with the caption as the template's first text field if there are no other texts."""
+    if not texts.caption or texts.title or texts.description or texts.tags or not template.text_fields:
+        return texts
+    first = template.text_fields[0]
+    if first == "tags":
+        return Texts(tags=(texts.caption,))
+    return Texts(title=texts.caption) if first == "title" else Texts(description=texts.caption)
+
+
+def _names(examples: Examples, row: int, names: str) -> tuple[str, ...]:
+    classes, label = examples.classes, examples.labels[row]
+    if classes is None or label < 0:
+        return names_of(wnid_of(examples.image_id(row)), names)
+    class_ = classes[label]
+    return (names_of(class_.key, names) if names == "wordnet" else ()) or (class_.name,)
 
 
 def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int) -> CaptionSampler:
     """Return the captions of examples: by the template if there is one, else the stored ones, else from their texts.
 
-    Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
-    Without any texts, the names of the classes are put into open_clip's sentences, and the log says so.
-    Raises InputError if there are no classes either.
+    In a dataset as published, a title that is a camera's file name is part of its captions too. Without any texts, the
+    names of the classes are put into open_clip's sentences. Raises InputError if there are no classes either.
     """
     texts = [examples.texts(row) for row in spread_rows(len(examples), _LOOKED_AT)]
     if not any(text != Texts() for text in texts):
@@ -109,10 +116,7 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
 
 
 def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
-    """Return the examples that have a caption; they are the same in every epoch.
-
-    Says how many are left out. Raises InputError if none has one.
-    """
+    """Return the examples that have a caption, the same in every epoch; raises InputError if none has one."""
     has_caption = (caption.strip() != "" for caption in _first_captions(examples, sampler))
     kept = np.flatnonzero(np.fromiter(has_caption, bool, len(examples)))
     if not len(kept):
@@ -120,20 +124,8 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
         raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with `caption`")
     if len(kept) == len(examples):
         return examples
-    without, count = f"{len(examples) - len(kept):,}", f"{len(examples):,}"
-    log.info("%s of %s images have no caption and are left out", without, count)
+    log.info(f"{len(examples) - len(kept):,} of {len(examples):,} images have no caption and are left out")
     return select(examples, kept)
-
-
-def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int], epoch: int) -> list[str]:
-    """Return the captions of some rows in an epoch."""
-    classes, labels = examples.classes, examples.labels
-    return sampler.batch(
-        [examples.texts(row) for row in rows],
-        [classes[labels[row]] if classes is not None and labels[row] >= 0 else None for row in rows],
-        [examples.image_id(row) for row in rows],
-        epoch,
-    )
 
 
 def _first_captions(examples: Examples, sampler: CaptionSampler) -> Iterator[str]:
@@ -141,24 +133,8 @@ def _first_captions(examples: Examples, sampler: CaptionSampler) -> Iterator[str
     with progress("captions", len(examples), "images") as bar:
         for start in range(0, len(examples), _AT_ONCE):
             rows = range(start, min(start + _AT_ONCE, len(examples)))
-            yield from captions_of(examples, sampler, rows, 0)
+            yield from sampler.of(examples, rows, 0)
             bar.update(len(rows))
-
-
-def _standing_in(texts: Texts, template: CaptionTemplate) -> Texts:
-    """Return the texts, with the caption as the template's first text field if there are no other texts."""
-    if not texts.caption or texts.title or texts.description or texts.tags or not template.text_fields:
-        return texts
-    first = template.text_fields[0]
-    if first == "tags":
-        return Texts(tags=(texts.caption,))
-    return Texts(title=texts.caption) if first == "title" else Texts(description=texts.caption)
-
-
-def _names(class_: Class | None, image_id: str, names: str) -> tuple[str, ...]:
-    if class_ is None:
-        return names_of(wnid_of(image_id), names)
-    return (names_of(class_.key, names) if names == "wordnet" else ()) or (class_.name,)
 
 
 def open_rows(data: Path, ids: Path | None) -> Examples:
@@ -176,8 +152,8 @@ def open_rows(data: Path, ids: Path | None) -> Examples:
 def count_classes(data: Path, ids: Path | None = None, caption: str | None = None, seed: int = 0) -> list[ClassCount]:
     """Count the images and mentions of each class of the data as a run reads it.
 
-    The captions are those of the run's first epoch: by the template `caption`, or else as the data has them. A caption
-    counts once for each class that it names, whatever its image shows. Raises InputError for data without labels.
+    The captions are those of the run's first epoch. One counts once for each class that it names, whatever its image
+    shows. Raises InputError for data without labels.
     """
     examples = open_rows(data, ids)
     classes = examples.classes
@@ -227,7 +203,7 @@ class TorchDataset:
                 "label": int(labels[row]),
                 "image_id": self.examples.image_id(row),
             }
-            for row, caption in zip(rows, captions_of(self.examples, self.captions, rows, epoch), strict=True)
+            for row, caption in zip(rows, self.captions.of(self.examples, rows, epoch), strict=True)
         ]
 
     def _image(self, row: int, epoch: int) -> Any:

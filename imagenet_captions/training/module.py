@@ -39,8 +39,7 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
 def contrastive_loss(model: Model, batch: Batch, *, clip_loss: Any, label_smoothing: float) -> Tensor:
     """Return CLIP's loss: each image among all texts and each text among all images, of all processes.
 
-    Each process computes the rows of its own images and texts, by open_clip's code, whose own loss has no label
-    smoothing. Gradients flow back to the features of the other processes.
+    Each process computes its own rows, by open_clip's code, whose own loss has no label smoothing.
     """
     assert model.logit_scale is not None
     assert batch.tokens is not None
@@ -54,8 +53,7 @@ def contrastive_loss(model: Model, batch: Batch, *, clip_loss: Any, label_smooth
 def supervised_loss(model: Model, batch: Batch, *, label_smoothing: float, mixup: float) -> Tensor:
     """Return the cross-entropy of the head, with label smoothing and mixup (Zhang et al. 2018).
 
-    Mixup lays each image of the batch over the one at the same place from the end, by a share that is drawn for the
-    batch from torch's own generator.
+    Mixup lays each image over the one at the same place from the batch's end, by a share that is drawn for the batch.
     """
     if not mixup:
         logits = model.class_logits(batch.images)
@@ -70,18 +68,10 @@ def supervised_loss(model: Model, batch: Batch, *, label_smoothing: float, mixup
 
 
 def simclr_loss(model: Model, batch: Batch, *, temperature: float, rank: int, world_size: int) -> Tensor:
-    """Return NT-Xent on two views of each image, among the views of all processes."""
+    """Return NT-Xent (Chen et al. 2020, algorithm 1): find an image's other view among the views of all processes."""
     assert batch.other is not None
-    one, other = model.embed_views(torch.cat([batch.images, batch.other])).chunk(2)
-    return nt_xent(one, other, temperature, rank, world_size)
-
-
-def nt_xent(one: Tensor, other: Tensor, temperature: float, rank: int = 0, world_size: int = 1) -> Tensor:
-    """Return SimCLR's loss (Chen et al. 2020, algorithm 1): find an image's other view among all other views.
-
-    `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here.
-    """
-    one, other = functional.normalize(one.float(), dim=1), functional.normalize(other.float(), dim=1)
+    views = model.embed_views(torch.cat([batch.images, batch.other]))
+    one, other = functional.normalize(views.float(), dim=1).chunk(2)
     all_one, all_other = one, other
     if world_size > 1:
         from open_clip.loss import gather_features
@@ -102,8 +92,7 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float, rank: int = 0, world
 def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
     """Return the recipe's optimizer over the parameters that are trained, with its highest rate.
 
-    SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, by the rule of
-    open_clip's training; LARS and LAMB then scale only what is decayed.
+    SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, as open_clip.
     """
     spared: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -121,12 +110,11 @@ def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) ->
     if recipe.optimiser == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
-    if recipe.optimiser == "lars":
-        from timm.optim.lars import Lars
-
-        return Lars(groups, lr=recipe.lr, momentum=recipe.momentum)
     from timm.optim.lamb import Lamb
+    from timm.optim.lars import Lars
 
+    if recipe.optimiser == "lars":
+        return Lars(groups, lr=recipe.lr, momentum=recipe.momentum)
     return Lamb(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
 
 
@@ -181,7 +169,6 @@ class TrainingModule(LightningModule):
         self.length = length
         self._seed = seed
         self._log_every = log_every
-        self._objective: Objective | None = None
         # No buffer: DDP would overwrite the other processes' with the first one's.
         self._bad_step: Tensor | None = None
         self.last_loss = math.nan
@@ -192,7 +179,7 @@ class TrainingModule(LightningModule):
         return make_optimiser(self._recipe, self.model.named_parameters())
 
     def on_fit_start(self) -> None:
-        self._objective = make_objective(self._recipe, self.global_rank, self.trainer.world_size)
+        self._loss = make_objective(self._recipe, self.global_rank, self.trainer.world_size)
         self._started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -202,10 +189,9 @@ class TrainingModule(LightningModule):
         torch.manual_seed(mixed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        assert self._objective is not None
         other = None if batch.other is None else normalise(batch.other, self.model.spec)
         ready = replace(batch, images=normalise(batch.images, self.model.spec), other=other)
-        loss = self._objective(self.model, ready)
+        loss = self._loss(self.model, ready)
         now = torch.where(torch.isfinite(loss.detach()), _NEVER, self.global_step)
         self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
         last = self.global_step == self.length.steps - 1
@@ -213,17 +199,10 @@ class TrainingModule(LightningModule):
             self._log(loss.detach())
         return loss
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | Any,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        rate = self.rate()
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, *closure: Any) -> None:
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            group["lr"] = self.rate()
+        super().optimizer_step(epoch, batch_idx, optimizer, *closure)
         if self.model.logit_scale is not None:
             with torch.no_grad():
                 self.model.logit_scale.clamp_(0, _HIGHEST_LOGIT_SCALE)
@@ -250,22 +229,22 @@ class TrainingModule(LightningModule):
         This comes before a good checkpoint is overwritten. Looking at a loss waits for the device, so it is done only
         here; the step at which it happened is kept there.
         """
+        step, what = self.global_step, ""
         if self._bad_step is not None:
             bad = self._bad_step.clone()
             if self.trainer.world_size > 1:
                 torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MIN)
             if int(bad) < _NEVER:
-                raise self._no_number(f"the loss at step {int(bad)} is not a number", int(bad))
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad and not torch.isfinite(parameter).all():
-                step = self.global_step
-                raise self._no_number(f"after step {step} the weights {shortened(name)} are not numbers", step)
-
-    def _no_number(self, what: str, step: int) -> InputError:
-        return InputError(
-            f"{what}, at learning rate {learning_rate(self._recipe, self.length, step):.2g}; the last checkpoint is "
-            f"from before; try a lower `lr`, `clip_norm=1`, or `precision='32'`, in another `out`"
-        )
+                step, what = int(bad), f"the loss at step {int(bad)} is not a number"
+        for name, weight in self.model.named_parameters():
+            if not what and weight.requires_grad and not torch.isfinite(weight).all():
+                what = f"after step {step} the weights {shortened(name)} are not numbers"
+        if what:
+            rate = learning_rate(self._recipe, self.length, step)
+            raise InputError(
+                f"{what}, at learning rate {rate:.2g}; the last checkpoint is from before; try a lower `lr`, "
+                "`clip_norm=1`, or `precision='32'`, in another `out`"
+            )
 
     def _log(self, loss: Tensor) -> None:
         """Log the mean loss over the processes; Lightning's own logging would compute it in every step."""

@@ -27,10 +27,7 @@ def started_by_torchrun() -> bool:
 
 
 def check_torchrun(devices: int, nodes: int) -> None:
-    """Raise InputError unless torchrun started as many processes as were asked for.
-
-    One machine needs no torchrun. Several without it would wait for each other for ever.
-    """
+    """Raise InputError unless torchrun started as many processes as were asked for; one machine needs no torchrun."""
     if not started_by_torchrun():
         if nodes > 1:
             raise InputError(
@@ -50,17 +47,16 @@ def check_torchrun(devices: int, nodes: int) -> None:
 def check_devices(accelerator: str, devices: int) -> None:
     """Raise InputError unless this machine has as many GPUs as the run of this accelerator needs."""
     found = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    if accelerator == "cpu" or devices <= found or (accelerator == "auto" and not found):
-        return
-    if not found:
+    if accelerator == "gpu" and not found:
         raise InputError(
             "`accelerator` gpu needs a GPU, and PyTorch finds none on this machine; check its driver and that PyTorch "
             "was built for it, or give `accelerator='cpu'`"
         )
-    raise InputError(
-        f"`devices` {devices} asks for more GPUs than this machine has, {found}; give {found} or fewer, or "
-        "`accelerator='cpu'`"
-    )
+    if accelerator != "cpu" and 0 < found < devices:
+        raise InputError(
+            f"`devices` {devices} asks for more GPUs than this machine has, {found}; give {found} or fewer, or "
+            "`accelerator='cpu'`"
+        )
 
 
 def check_launch(devices: int, nodes: int) -> None:

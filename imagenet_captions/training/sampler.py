@@ -1,28 +1,20 @@
-"""Which process gets which image, with any number of processes and workers.
-
-Lightning's own DistributedSampler repeats images, so it is switched off for this one.
-"""
+"""Which process gets which image, with any number of processes and workers, in place of Lightning's own sampler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
 
-Rows = npt.NDArray[np.int64]
+_Batch = TypeVar("_Batch")
 
 
 def step_size(images: int, batch_size: int, parts: int = 1) -> int:
-    """Return the number of images of a step: a batch, or all of a smaller set, in `parts` equal parts.
-
-    >>> step_size(100, 8), step_size(7, 8), step_size(7, 8, parts=2)
-    (8, 7, 6)
-    """
+    """Return the number of images of a step: a batch, or all of a smaller set, in `parts` equal parts."""
     if batch_size < 1 or batch_size % parts:
         raise InputError(
             f"a batch of {batch_size} images cannot be shared out evenly to {parts} processes; "
@@ -33,32 +25,29 @@ def step_size(images: int, batch_size: int, parts: int = 1) -> int:
     return min(batch_size, images - images % parts)
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """The rows of one process in a step."""
 
     epoch: int
     step: int
-    rows: Rows
+    rows: npt.NDArray[np.int64]
 
 
 class ShardedSampler:
-    """The batches of an epoch, each cut to the share of one of `world_size` processes.
+    """The batches of an epoch, each cut to the share of one of `world_size` processes; `endless` goes on with the next.
 
-    The order follows from seed and epoch. `batch_size` counts the images of all processes together, and step b's are
-    the same ones for any number of processes, cut among them in order: run with two, a batch is that of one process,
-    its first half here and its second half there.
-
-    An epoch has an image at most once. The images left at its end, fewer than a batch, are not in it; since every epoch
-    has another order, they are others each time. A set smaller than a batch is one batch.
+    The order follows from seed and epoch. `batch_size` counts the images of all processes together, and a step's are
+    the same ones for any number of processes. The images left at an epoch's end, fewer than a batch, are not in it.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self._count, self._seed = count, seed
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, endless: bool = False
+    ) -> None:
+        self._count, self._seed, self._endless = count, seed, endless
         self.size = step_size(count, batch_size, world_size)
         share = self.size // world_size
         self._mine = slice(rank * share, (rank + 1) * share)
-        self.epoch, self.first_step = 0, 0
+        self._place = 0, 0
 
     def __len__(self) -> int:
         """Return the number of steps in a whole epoch."""
@@ -66,22 +55,17 @@ class ShardedSampler:
 
     def start(self, epoch: int, step: int = 0) -> None:
         """Continue at this step of this epoch, as a resumed run does."""
-        self.epoch, self.first_step = epoch, step
+        self._place = epoch, step
 
     def __iter__(self) -> Iterator[Share]:
-        epoch, order = self.epoch, epoch_order(self._count, self._seed, self.epoch)
-        for step in range(self.first_step, len(self)):
-            batch = order[step * self.size : (step + 1) * self.size]
-            yield Share(epoch, step, batch[self._mine])
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> Rows:
-    """Return all rows in the order of an epoch."""
-    order: Rows = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
-    return order
-
-
-_Batch = TypeVar("_Batch")
+        epoch, first = self._place
+        while True:
+            order = np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(self._count)
+            for step in range(first, len(self)):
+                yield Share(epoch, step, order[step * self.size : (step + 1) * self.size][self._mine])
+            if not self._endless:
+                return
+            epoch, first = epoch + 1, 0
 
 
 class EpochRows(list[int]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,7 @@ _FREE = frozenset(
 class TrainSettings:
     """The settings of a run: data, recipe, output folder, hardware.
 
-    `init` is the model to start from, `init_image` a run whose image tower alone is taken; without them the weights are
-    random, by `seed`. `ids` is a file with the image ids to train on. `steps` ends the run, and the schedule, at so
-    many steps. `empty_classes` says what a supervised run does with a class that has no images. `devices` counts the
-    processes of a machine, `nodes` the machines. `threads` are those of one process; without it, models of small images
-    get one. `grad_checkpointing` computes blocks twice to save memory.
+    Without `init` and `init_image` the weights are random, by `seed`.
     """
 
     data: Path
@@ -112,10 +107,7 @@ def check_share(recipe: Recipe, processes: int) -> None:
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:
-    """Return the settings as settings.json holds them: plain values, with the recipe's own.
-
-    A list of ids stands there with the digest of its content, so that a run is not resumed with another list.
-    """
+    """Return the settings as settings.json holds them: plain values, and the digest of the list of ids."""
     record = {part.name: getattr(settings, part.name) for part in fields(settings) if part.name != "recipe"}
     record["recipe"] = recipe_values(settings.recipe)
     record["started_in"] = str(Path.cwd())  # where relative paths begin, for commands that read the run later
@@ -133,15 +125,14 @@ def write_settings(settings: TrainSettings) -> None:
 
 
 def check_settings(settings: TrainSettings) -> None:
-    """Compare the settings with those of the run in the same folder, if there is one.
-
-    Raises InputError that names the first setting which differs, since weights of two recipes are of neither.
-    """
+    """Raise InputError that names the first setting which differs from those of the run in the same folder."""
     path = settings.out / SETTINGS_FILE
     if not path.exists():
         return
-    old = _flat(read_json(path, dict[str, Any], "the run's settings"))
-    new = _flat(settings_record(settings))
+    old, new = read_json(path, dict[str, Any], "the run's settings"), settings_record(settings)
+    for record in (old, new):
+        recipe = record.pop("recipe", None)
+        record |= recipe if isinstance(recipe, dict) else {}
     for name in dict.fromkeys([*new, *old]):
         if name not in _FREE and old.get(name) != new.get(name):
             before, now = (shortened("none" if one.get(name) is None else one[name], 60) for one in (old, new))
@@ -149,15 +140,6 @@ def check_settings(settings: TrainSettings) -> None:
                 f"{settings.out} holds a run with {name} {before}, and this one has {now}; run it with the same "
                 f"settings to go on with it, or give another `out`"
             )
-
-
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the values of the recipe and of the list of ids beside the others."""
-    flat = {**record}
-    for name, prefix in (("recipe", ""), ("ids", "ids.")):
-        if isinstance(record.get(name), Mapping):
-            flat |= {f"{prefix}{key}": value for key, value in flat.pop(name).items()}
-    return flat
 
 
 @dataclass(frozen=True)
@@ -185,13 +167,8 @@ class _Done(msgspec.Struct):
 
 def write_done(result: TrainResult) -> None:
     """Write done.json, which marks the run as finished."""
-    values = {
-        "loss": result.loss,
-        "steps": result.steps,
-        "images_seen": result.images,
-        "seconds": round(result.seconds, 3),
-    }
-    write_json(result.run / DONE_FILE, values)
+    done = _Done(result.loss, result.steps, result.images, round(result.seconds, 3))
+    write_json(result.run / DONE_FILE, msgspec.to_builtins(done))
 
 
 def read_done(run: Path) -> TrainResult | None:

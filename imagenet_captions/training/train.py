@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -28,7 +29,6 @@ from imagenet_captions.training.callbacks import (
     LAST,
     Checkpoints,
     Progress,
-    StopOnSignal,
     Stopped,
     WholeFiles,
     make_loggers,
@@ -65,13 +65,11 @@ def train(settings: TrainSettings) -> TrainResult | None:
     """
     first, out = process_rank() == 0, settings.out
     check_launch(settings.devices, settings.nodes)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the run as `out`")
+    check_folder(out, settings.files())
     if out.is_dir() and not (out / SETTINGS_FILE).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and is not a run; give a new folder as `out`")
-    check_folder(out, settings.files())
     check_settings(settings)
     done = read_done(out)
     if done is not None:
@@ -80,7 +78,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     check_devices(settings.accelerator, settings.devices)
     if settings.init is None:
         config_of(settings.recipe.model)
-    with _explained_faults(settings), _quiet(first):
+    with _explained_faults(settings), _quiet(first), _ended_by_sigterm():
         result = _train(settings, first)
     # Lightning's trainer and the loader refer to each other. If a process forked later collected them, it would try to
     # end workers that belong to this process.
@@ -147,7 +145,7 @@ def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
         sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
         use_distributed_sampler=False,
         logger=make_loggers(settings),
-        callbacks=[Progress(length.steps), checkpoints, StopOnSignal(checkpoints)],
+        callbacks=[Progress(length.steps), checkpoints],
         plugins=[WholeFiles()],
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -159,17 +157,30 @@ def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpo
     """Train, and turn a stop into StoppedEarly or KeyboardInterrupt."""
     try:
         trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
-    except Stopped as stopped:
-        number, step = stopped.args
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise StoppedEarly(
-            f"stopped by a signal after step {step}, which is kept; run the same command to go on"
-        ) from None
-    except SystemExit:
-        if trainer.interrupted:  # Lightning's answer to a second Ctrl-C
+    except (Stopped, SystemExit) as stop:
+        if isinstance(stop, Stopped) and stop.args[0] == signal.SIGTERM:
+            said = f"stopped by a signal after step {stop.args[1]}, which is kept; run the same command to go on"
+            raise StoppedEarly(said) from None
+        if isinstance(stop, Stopped) or trainer.interrupted:  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt from None
         raise
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End on SIGTERM before the first step and after the last as on Ctrl-C: with a sentence below a closed bar."""
+
+    def stop(*_: object) -> None:
+        raise StoppedEarly("stopped by a signal; run the same command to go on")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -200,24 +211,19 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error)
+        said, recipe = str(error), settings.recipe
         if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in _NO_MEMORY):
-            recipe = settings.recipe
             raise InputError(
-                f"memory ran out with {settings.micro_batch} images a process at a time "
-                f"(`batch_size` {recipe.batch_size}, {settings.processes} processes, `accumulate` {recipe.accumulate}, "
-                f"{recipe.precision} bits); lower `batch_size`, raise `accumulate` or `devices`, or try "
-                "`precision='bf16-mixed'` or `grad_checkpointing=True`"
+                f"memory ran out with {settings.micro_batch} images a process at a time (`batch_size` "
+                f"{recipe.batch_size}); lower it, raise `accumulate` or `devices`, or try `precision='bf16-mixed'` or "
+                "`grad_checkpointing=True`"
             ) from None
         if any(words in said for words in _NO_SPACE):
             raise DiskFullError(
                 f"{settings.out}: no space is left on the disk; the checkpoint before is whole: free some space and "
-                f"run the same command again"
+                "run the same command again"
             ) from None
         raise
-
-
-_SHOWN = 3
 
 
 def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
@@ -234,11 +240,10 @@ def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, .
         return examples, classes
     if settings.empty_classes == "drop":
         return examples, tuple(class_ for class_ in classes if class_ not in set(empty))
-    named = ", ".join(f"{shortened(class_.key, 40)} ({shortened(class_.name, 40)})" for class_ in empty[:_SHOWN])
-    more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
+    first, more = empty[0], f" and {len(empty) - 1} more" if len(empty) > 1 else ""
     raise InputError(
-        f"no image of {settings.data} is of class {named}{more}; give `empty_classes='drop'` for a head without "
-        f"{'it' if len(empty) == 1 else 'them'}, or keep for one with all {len(classes):,}"
+        f"no image of {settings.data} is of class {shortened(first.key, 40)} ({shortened(first.name, 40)}){more}; give "
+        f"`empty_classes='drop'` for a head without, or keep for one with all {len(classes):,}"
     )
 
 

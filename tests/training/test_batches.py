@@ -118,15 +118,6 @@ def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         list(loader_of(made(8), killing, ShardedSampler(8, 4, 0), workers=1))
 
 
-def test_a_batch_goes_to_a_device_whole() -> None:
-    loader = loader_of(made(4), TwoViews(SPEC), ShardedSampler(4, 4, 0), CAPTIONS, lengths)
-    batch = next(iter(loader))
-    moved = batch.to("meta")
-    tensors = [moved.images, moved.other, moved.labels, moved.indices, moved.tokens]
-    assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
-    assert (moved.texts, moved.step, len(moved)) == (batch.texts, 0, 4)
-
-
 def test_examples_without_labels_or_captions() -> None:
     batch = next(iter(loader_of(made(4, classes=None), TrainTransform(SPEC), ShardedSampler(4, 4, 0))))
     assert batch.labels.tolist() == [-1] * 4

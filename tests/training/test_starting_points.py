@@ -117,12 +117,8 @@ def test_a_finished_run_does_not_need_the_model_that_it_started_from(data: Path,
 
 def test_an_image_tower_of_other_pixels_is_refused(data: Path, tmp_path: Path) -> None:
     first = trained(data, tmp_path / "first", steps=1)
-    for model, sentence in (
-        ("micro", "do not fit the model|made by other rules"),
-        ("align-micro", "made by other rules"),
-    ):
-        with pytest.raises(InputError, match=sentence):
-            trained(data, tmp_path / model, model=model, steps=1, init_image=str(first))
+    with pytest.raises(InputError, match="made by other rules"):
+        trained(data, tmp_path / "second", model="align-micro", steps=1, init_image=str(first))
 
 
 def test_a_run_leaves_what_the_docs_say(data: Path, tmp_path: Path) -> None:

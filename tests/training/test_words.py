@@ -23,7 +23,6 @@ from tests.training.made import at_step, settings, write_images
 
 Happens = Callable[[Any, pytest.MonkeyPatch], Any]
 LAST = Path("checkpoints") / "last.ckpt"
-BROKEN = (b"", b"no checkpoint", b"PK\x03\x04half")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def the_disk_is_full(_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagenet_captions.training.callbacks.torch.save", full)
 
 
-OUT_OF_MEMORY = r"with 8 images a process at a time \(`batch_size` 8.*; lower `batch_size`"
+OUT_OF_MEMORY = r"with 8 images a process at a time \(`batch_size` 8.*; lower it"
 NO_NUMBER = r"the loss at step 5 is not a number, at learning rate 0\.0.*a lower `lr`"
 
 
@@ -114,14 +113,10 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        *(
-            (LAST, text, r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew")
-            for text in BROKEN
-        ),
-        *(
-            (Path("settings.json"), text, "has not the expected content")
-            for text in (b"null", b"[1]", b"{", b"[" * 5000)
-        ),
+        (LAST, b"", r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"),
+        (LAST, b"PK\x03\x04half", r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"),
+        (Path("settings.json"), b"[1]", "has not the expected content"),
+        (Path("settings.json"), b"{", "has not the expected content"),
         (Path("settings.json"), b'{"recipe": 3}', "holds a run with"),
     ],
 )
@@ -143,9 +138,7 @@ def test_a_broken_file_of_a_run_is_left_as_it_is(
         ("micro-contrastive", (), {}, r"has neither texts nor labels"),
         ("micro-supervised", ("caption",), {}, r"has no labels"),
         ("micro-supervised", ("label",), {"batch_size": 50, "devices": 25}, r"24 images are too few for 25 processes"),
-        ("micro-supervised", ("label",), {"init": "nowhere"}, r"nowhere"),
         ("micro-supervised", ("label",), {"ids": Path("nowhere.txt")}, r"the list of ids nowhere\.txt does not exist"),
-        ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
         ("micro-contrastive", ("caption",), {"model": "resnet50"}, r"resnet50 has no text tower, and the contrastive"),
         ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"'subtitle' is not a caption field"),
         ("micro-contrastive", ("caption",), {"log": ("wandb",)}, r"`log` wandb needs wandb"),
@@ -176,9 +169,6 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
-        ({"devices": 0}, "`devices` must be at least 1, not 0"),
-        ({"workers": -1}, "`workers` must be at least 1, not -1"),
-        ({"steps": 0}, "`steps` must be at least 1, not 0"),
         ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
