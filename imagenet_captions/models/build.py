@@ -1,4 +1,4 @@
-"""Build models with random weights, by name or from a configuration; the table of presets."""
+"""Build models with random weights, by name or from a configuration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.models.config import PRESETS, ModelConfig, TowerConfig, config_of
+from imagenet_captions.models.config import ModelConfig, TowerConfig, config_of
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer
-
-_TOWERS = ("open_clip", "timm", "align", "clip", "micro")
 
 
 def build_model(name: str, seed: int) -> Model:
@@ -48,7 +46,7 @@ def build(config: ModelConfig) -> Model:
         net = MicroNet(tuple(tower.options["widths"]))
         image, projection = net, None if dim is None else nn.Linear(net.width, dim, bias=False)
     else:
-        raise _unknown_tower(tower.kind)
+        raise InputError(f"a model's description names the tower {quoted(tower.kind)}, which is not known")
     if text is None or dim is None:
         return Model(config, image, None, None, None)
     if text.kind == "open_clip":
@@ -56,57 +54,26 @@ def build(config: ModelConfig) -> Model:
 
         words = build_text(text.options, dim)
     elif words is None:
-        raise _unknown_tower(text.kind)
+        raise InputError(f"a model's description names the tower {quoted(text.kind)}, which is not known")
     tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
     return Model(config, image, projection, words, tokenizer)
 
 
-def _unknown_tower(kind: str) -> InputError:
-    return InputError(f"a model's description names the tower {quoted(kind)}; known are {', '.join(_TOWERS)}")
-
-
 def with_drop_path(model: Model, rate: float) -> Model:
-    """Return a copy of a model, with its weights, whose image tower has stochastic depth at this rate.
-
-    Raises InputError for towers that have none; of those that this package builds, timm's have it.
-    """
+    """Return a copy of a model, with its weights, whose image tower of timm has stochastic depth at this rate."""
     tower = model.config.image
-    fault = InputError(
-        f"`drop_path` {rate:g} needs stochastic depth, which {model.name} does not have; give `drop_path=0`, "
-        f"or a model of timm's, such as basic"
-    )
-    if tower.kind != "timm":
-        raise fault
-    arguments = {**tower.options["arguments"], "drop_path_rate": rate}
-    config = replace(model.config, image=TowerConfig("timm", {**tower.options, "arguments": arguments}))
     try:
+        arguments = {**tower.options["arguments"], "drop_path_rate": rate}
+        config = replace(model.config, image=TowerConfig("timm", {**tower.options, "arguments": arguments}))
         with torch.random.fork_rng(devices=[]):
             changed = build(config)
-    except TypeError:  # timm hands the rate to a model that does not take it
-        raise fault from None
+    except (KeyError, TypeError):  # of a tower that is not timm's, and of timm for a model that does not take the rate
+        raise InputError(
+            f"`drop_path` {rate:g} needs stochastic depth, which {model.name} does not have; give `drop_path=0`, "
+            "or a model of timm's, such as basic"
+        ) from None
     changed.load_state_dict(model.state_dict())
     return changed
-
-
-_HEADER = ("preset", "what it is", "pixels", "features", "shared space", "tokens", "image tower", "text tower")
-
-
-def preset_table() -> str:
-    """Return a Markdown table of the presets: their sizes, and the millions of weights of their towers."""
-    rows = [_HEADER, tuple("---" for _ in _HEADER)]
-    for name, preset in PRESETS.items():
-        with torch.device("meta"):
-            model = build(config_of(name))
-        sizes = [
-            "" if tower is None else f"{sum(part.numel() for part in tower.parameters()) / 1e6:.1f} M"
-            for tower in (model.image, model.text)
-        ]
-        dim, tokenizer = model.config.dim, model.config.tokenizer
-        context = "" if tokenizer is None else str(tokenizer.context_length)
-        shared = "" if dim is None else f"{dim:,}"
-        pixels, width = str(model.spec.size), f"{model.width:,}"
-        rows.append((f"`{name}`", preset.about, pixels, width, shared, context, *sizes))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 class Convolution(nn.Sequential):
@@ -127,8 +94,7 @@ class Convolution(nn.Sequential):
 class MicroNet(nn.Module):
     """A convolution for each width, a residual block after the last, and the mean over positions: a short "ResNet-9".
 
-    The sizes are 32 to 16, 16, 16 to 8, 8 to 4. Such nets learn CIFAR's classes in a fifth of the work of a ResNet that
-    keeps 32 x 32 for a stage.
+    Such nets learn CIFAR's classes in a fifth of the work of a ResNet that keeps 32 x 32 for a stage.
     """
 
     def __init__(self, widths: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
+from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.storage.files import require_there
+from imagenet_captions.storage.files import checked, require_there
 
 _FORMAT = 1
 
@@ -77,7 +78,8 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON, YAML and the hyperparameters of a checkpoint can hold."""
-        return {"format": _FORMAT, **_plain(asdict(self))}
+        plain: dict[str, Any] = json.loads(json.dumps({"format": _FORMAT, **asdict(self)}))
+        return plain
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
@@ -90,26 +92,11 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
             f"the model's description has format {quoted(values.get('format'), 20)} where this version reads {_FORMAT};"
             " use the version that wrote it"
         )
-    import msgspec
-
-    try:
-        described = {key: value for key, value in values.items() if key != "format"}
-        config = msgspec.convert(described, ModelConfig)
-    except msgspec.ValidationError as error:
-        said = shortened(error).replace("`", "'")
-        raise InputError(f"the model's description is not whole ({said}); write it again") from None
-    if config.to_dict() != _plain(values):
+    described = {key: value for key, value in values.items() if key != "format"}
+    config = checked(described, ModelConfig, "the model's description")
+    if config.to_dict() != json.loads(json.dumps(values)):
         raise InputError("the model's description is not whole (a setting is missing or unknown); write it again")
     return config
-
-
-def _plain(value: Any) -> Any:
-    """Turn mappings into dicts and sequences into lists, as they come back from JSON."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
 
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -134,6 +121,10 @@ def _spec(size: int) -> ImageSpec:
     return ImageSpec(size=size, mean=_CLIP_MEAN, std=_CLIP_STD, interpolation="bicubic")
 
 
+def _timm(architecture: str, **arguments: Any) -> TowerConfig:
+    return TowerConfig("timm", {"architecture": architecture, "arguments": arguments})
+
+
 def _text(width: int, heads: int, layers: int, tokens: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
     """Return open_clip's text transformer."""
     sizes = {"width": width, "heads": heads, "layers": layers}
@@ -142,30 +133,34 @@ def _text(width: int, heads: int, layers: int, tokens: int, tokenizer: Tokenizer
     return {"text": tower, "tokenizer": tokenizer}
 
 
-_MICRO_TEXT = _text(64, 2, 2, _MICRO_TOKENS, _MICRO_TOKENIZER)
-
-
-def _timm(architecture: str, **arguments: Any) -> TowerConfig:
-    return TowerConfig("timm", {"architecture": architecture, "arguments": arguments})
-
-
-def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
+def _align(dim: int, tokenizer: TokenizerConfig, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
     """Return transformers' ALIGN with CLIP's byte pairs instead of WordPieces, which are only on a hub."""
-    config = {
-        "projection_dim": dim,
-        "vision_config": dict(vision),
-        "text_config": {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": tokenizer.context_length, **text},
-    }
-    return {
-        "image": TowerConfig("align", {"config": config, "mask": "end", "pad_id": 0}),
-        "text": TowerConfig("align", {}),
-        "tokenizer": tokenizer,
-        "dim": dim,
-    }
+    words = {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": tokenizer.context_length, **text}
+    config = {"projection_dim": dim, "vision_config": dict(vision), "text_config": words}
+    image = TowerConfig("align", {"config": config, "mask": "end", "pad_id": 0})
+    return {"image": image, "text": TowerConfig("align", {}), "tokenizer": tokenizer, "dim": dim}
 
 
+_LONG = TokenizerConfig(context_length=64)
+_MICRO_TEXT = _text(64, 2, 2, _MICRO_TOKENS, _MICRO_TOKENIZER)
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 # ALIGN makes every image a square of 346 pixels and takes 289 of them (section 5; transformers' image processor).
 _ALIGN_SPEC = ImageSpec(289, _HALF, _HALF, "bilinear", crop_fraction=289 / 346, resize_mode="squash")
+_EFFICIENTNET_L2 = {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3}
+_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_MICRO_EFFICIENTNET: dict[str, Any] = {"image_size": 32, "width_coefficient": 0.4, "depth_coefficient": 0.25}
+_MICRO_EFFICIENTNET |= {"strides": [1, 1, 2, 2, 1, 2, 1], "drop_connect_rate": 0.0, "batch_norm_momentum": 0.1}
+_MICRO_BERT: dict[str, Any] = {
+    "vocab_size": _MICRO_TOKENS,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+_MICRO_BERT |= {"intermediate_size": 256, **_NO_DROPOUT}
+_MICRO_COATNET = {"img_size": 32, "head_hidden_size": 0, "stem_width": [16, 32], "embed_dim": [32, 64, 128, 128]}
+_MICRO_COATNET |= {"depths": [1, 1, 2, 1]}
+_MICRO_VIT = {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32}
+
 
 PRESETS: dict[str, ModelPreset] = {
     "RN50": ModelPreset("CLIP's ResNet-50"),
@@ -175,130 +170,58 @@ PRESETS: dict[str, ModelPreset] = {
     "ViT-L-14": ModelPreset("CLIP's ViT-L/14"),
     "resnet50": ModelPreset(
         "the ResNet-50 of torchvision and timm, images alone",
-        ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50")),
+        ModelConfig("resnet50", _spec(224), _timm("resnet50")),
     ),
     "align": ModelPreset(
         "ALIGN-style, EfficientNet-B7 and BERT-Base",
-        ModelConfig(
-            name="align",
-            spec=_ALIGN_SPEC,
-            temperature=1.0,
-            **_align({"image_size": 289}, {}, dim=640, tokenizer=TokenizerConfig(context_length=64)),
-        ),
+        ModelConfig("align", _ALIGN_SPEC, temperature=1.0, **_align(640, _LONG, {"image_size": 289}, {})),
     ),
     "align-large": ModelPreset(
         "ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large",
-        ModelConfig(
-            name="align-large",
-            spec=_ALIGN_SPEC,
-            temperature=1.0,
-            **_align(
-                {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
-                {
-                    "hidden_size": 1024,
-                    "num_hidden_layers": 24,
-                    "num_attention_heads": 16,
-                    "intermediate_size": 4096,
-                },
-                dim=1376,
-                tokenizer=TokenizerConfig(context_length=64),
-            ),
-        ),
+        ModelConfig("align-large", _ALIGN_SPEC, temperature=1.0, **_align(1376, _LONG, _EFFICIENTNET_L2, _BERT_LARGE)),
     ),
     "align-micro": ModelPreset(
         "ALIGN-style for a CPU, 32 x 32",
         ModelConfig(
-            name="align-micro",
-            spec=ImageSpec(32, _HALF, _HALF, "bicubic"),
-            **_align(
-                {
-                    "image_size": 32,
-                    "width_coefficient": 0.4,
-                    "depth_coefficient": 0.25,
-                    "strides": [1, 1, 2, 2, 1, 2, 1],
-                    "drop_connect_rate": 0.0,
-                    "batch_norm_momentum": 0.1,
-                },
-                {
-                    "vocab_size": _MICRO_TOKENS,
-                    "hidden_size": 64,
-                    "num_hidden_layers": 2,
-                    "num_attention_heads": 2,
-                    "intermediate_size": 256,
-                    "hidden_dropout_prob": 0.0,
-                    "attention_probs_dropout_prob": 0.0,
-                },
-                dim=128,
-                tokenizer=_MICRO_TOKENIZER,
-            ),
+            "align-micro",
+            ImageSpec(32, _HALF, _HALF, "bicubic"),
+            **_align(128, _MICRO_TOKENIZER, _MICRO_EFFICIENTNET, _MICRO_BERT),
         ),
     ),
     "basic": ModelPreset(
         "BASIC-S: CoAtNet-0 and a transformer of 6 layers",
         ModelConfig(
-            name="basic",
-            spec=_spec(224),
-            image=_timm("coatnet_0_224", head_hidden_size=0),
+            "basic",
+            _spec(224),
+            _timm("coatnet_0_224", head_hidden_size=0),
             dim=1024,
-            **_text(1024, 16, 6, _BYTE_PAIRS, TokenizerConfig(context_length=64)),
+            **_text(1024, 16, 6, _BYTE_PAIRS, _LONG),
         ),
     ),
     "basic-medium": ModelPreset(
         "BASIC-M: CoAtNet-3 and a transformer of 12 layers",
         ModelConfig(
-            name="basic-medium",
-            spec=_spec(224),
-            image=_timm("coatnet_3_224", head_hidden_size=0),
+            "basic-medium",
+            _spec(224),
+            _timm("coatnet_3_224", head_hidden_size=0),
             dim=1024,
-            **_text(1024, 8, 12, _BYTE_PAIRS, TokenizerConfig(context_length=64)),
+            **_text(1024, 8, 12, _BYTE_PAIRS, _LONG),
         ),
     ),
     "basic-micro": ModelPreset(
         "BASIC-style for a CPU, 32 x 32",
-        ModelConfig(
-            name="basic-micro",
-            spec=_spec(32),
-            image=_timm(
-                "coatnet_0_224",
-                img_size=32,
-                head_hidden_size=0,
-                stem_width=[16, 32],
-                embed_dim=[32, 64, 128, 128],
-                depths=[1, 1, 2, 1],
-            ),
-            dim=128,
-            **_MICRO_TEXT,
-        ),
+        ModelConfig("basic-micro", _spec(32), _timm("coatnet_0_224", **_MICRO_COATNET), dim=128, **_MICRO_TEXT),
     ),
     "micro": ModelPreset(
         "a small convolutional network and text transformer for a CPU, 32 x 32",
-        ModelConfig(
-            name="micro",
-            spec=_spec(32),
-            image=TowerConfig("micro", {"widths": [16, 32, 64, 128]}),
-            dim=128,
-            **_MICRO_TEXT,
-        ),
+        ModelConfig("micro", _spec(32), TowerConfig("micro", {"widths": [16, 32, 64, 128]}), dim=128, **_MICRO_TEXT),
     ),
     "vit-micro": ModelPreset(
         "a small Vision Transformer and text transformer for a CPU, 32 x 32",
         ModelConfig(
-            name="vit-micro",
-            spec=_spec(32),
-            image=TowerConfig(
-                "open_clip",
-                {
-                    "embed_dim": 128,
-                    "vision_cfg": {
-                        "image_size": 32,
-                        "patch_size": 4,
-                        "width": 128,
-                        "layers": 4,
-                        "head_width": 32,
-                    },
-                    "quick_gelu": False,
-                },
-            ),
+            "vit-micro",
+            _spec(32),
+            TowerConfig("open_clip", {"embed_dim": 128, "vision_cfg": _MICRO_VIT, "quick_gelu": False}),
             dim=128,
             **_MICRO_TEXT,
         ),
@@ -325,22 +248,20 @@ def check_name(name: str) -> None:
 def config_of(name: str) -> ModelConfig:
     """Return the configuration of a model's name; one that a library has is looked up there, which loads PyTorch."""
     library, _, rest = name.partition(":")
-    preset = PRESETS.get(name)
-    if preset is not None and preset.config is not None:
-        return preset.config
-    if library == "timm" and rest:
+    if library != "open_clip":
+        check_name(name)
+    if name in PRESETS and (config := PRESETS[name].config) is not None:
+        return config
+    if library == "timm":
         from imagenet_captions.models import timm as timm_models
 
         return timm_models.named_config(rest)
-    if preset is None and not (library == "open_clip" and rest):
-        raise unknown_name("model to build", name, PRESETS)
     from imagenet_captions.models import open_clip as open_clip_models
 
     return open_clip_models.named_config(rest or name, name)
 
 
 _LIBRARIES = ("open_clip", "timm", "transformers")
-_LONGEST_SHOWN = 100
 
 
 def split_library(source: str) -> tuple[str, str]:
@@ -361,13 +282,13 @@ def check_source(source: str) -> None:
         require_there(Path(source), "the model")
         return
     library, colon, rest = source.partition(":")
-    shown = repr(source[:_LONGEST_SHOWN])
     if colon and rest and "/" not in library:
         raise unknown_name("library of models", library, _LIBRARIES)
     if source in PRESETS:
-        raise InputError(f"{shown} is a model without weights; give a run's folder, or a checkpoint")
+        raise InputError(f"{quoted(source)} is a model without weights; give a run's folder, or a checkpoint")
     raise InputError(
-        f"model {shown} does not exist; give a folder, a .ckpt file, open_clip:NAME@TAG, timm:NAME or transformers:NAME"
+        f"model {quoted(source)} does not exist; give a folder, a .ckpt file, open_clip:NAME@TAG, timm:NAME or "
+        "transformers:NAME"
     )
 
 
@@ -377,7 +298,7 @@ def side_of(size: Any) -> int:
         size = size.get("shortest_edge") or (size.get("height"), size.get("width"))
     if isinstance(size, Sequence) and not isinstance(size, str):
         if len(set(size)) != 1:
-            raise InputError(f"the model wants images of {shortened(tuple(size))} pixels; only square ones are read")
+            raise InputError(f"the model wants images of {quoted(tuple(size))} pixels; only square ones are read")
         size = size[0]
     return int(size)
 
@@ -390,6 +311,7 @@ def three_of(values: Sequence[float] | float) -> tuple[float, float, float]:
     return first, second, third
 
 
-def interpolation_of(name: str) -> Any:
-    """Return a kind of interpolation that this package has."""
-    return "bilinear" if name == "bilinear" else "bicubic"
+def spec_of(size: Any, mean: Any, std: Any, interpolation: str, **others: Any) -> ImageSpec:
+    """Return the pixels of a library's description, with a kind of interpolation that this package has."""
+    kind = "bilinear" if interpolation == "bilinear" else "bicubic"
+    return ImageSpec(side_of(size), three_of(mean), three_of(std), kind, **others)

@@ -21,9 +21,8 @@ SMALL = 64  # pixels a side
 def cpu_threads(size: int, threads: int | None = None) -> Iterator[None]:
     """Compute with `threads` threads, for a model that takes images of `size` pixels a side.
 
-    Without a number, a model of small images gets one thread, unless `OMP_NUM_THREADS` is set; other models keep
-    PyTorch's own number. The steps of a small model are so short that threads which wait for a busy core cost more
-    than they save.
+    Without a number, a model of small images gets one thread, unless `OMP_NUM_THREADS` is set: its steps are so short
+    that threads which wait for a busy core cost more than they save.
     """
     before = torch.get_num_threads()
     if threads is None:
@@ -38,24 +37,24 @@ def cpu_threads(size: int, threads: int | None = None) -> Iterator[None]:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Compute 32-bit products in 32 bits on a GPU too, so that a result does not depend on the size of its batch."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with _products("highest"), flags:
+        yield
 
 
 @contextmanager
 def gpu_settings(device: torch.device, model: nn.Module) -> Iterator[None]:
     """Lay out a model's weights for a GPU and allow TF32 for 32-bit products; on other devices change nothing."""
-    if device.type != "cuda":
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    with _products("high") if device.type == "cuda" else nullcontext():
         yield
-        return
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision(precision)
     try:
         yield
     finally:
@@ -70,8 +69,7 @@ def checkpoint_blocks(model: nn.Module) -> int:
     """Keep only the inputs of a model's outermost blocks in training, and return how many blocks there are.
 
     The rest is computed again in the backward pass: less memory, and about a third more time. The libraries' own
-    switches leave some of the towers out (open_clip's ResNets), and let batch statistics count each batch twice; this
-    one does neither. Raises InputError for a model without any block.
+    switches leave out open_clip's ResNets, and let batch statistics count each batch twice.
     """
     blocks = list(_outermost(model))
     if not blocks:
@@ -94,13 +92,11 @@ def _checkpointed(block: nn.Module, forward: Callable[..., Any]) -> Callable[...
     def run(*arguments: Any, **named: Any) -> Any:
         if not (block.training and torch.is_grad_enabled()):
             return forward(*arguments, **named)
-        return checkpoint(
-            forward,
-            *arguments,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _statistics_as_they_are(block)),
-            **named,
-        )
+
+        def contexts() -> tuple[Any, Any]:
+            return nullcontext(), _statistics_as_they_are(block)
+
+        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **named)
 
     return run
 

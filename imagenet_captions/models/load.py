@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import load_file
 from torch import Tensor
 
 from imagenet_captions.errors import InputError, unknown_name
 from imagenet_captions.models.build import build
 from imagenet_captions.models.config import check_source, config_from_dict, split_library
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights, write_weights
+from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, quiet, write_weights
 from imagenet_captions.storage.files import (
     private_place,
     publish,
@@ -48,12 +49,12 @@ def load_model(source: str) -> Model:
     check_source(source)
     library, rest = split_library(source)
     path = Path(source)
-    with explaining_faults(source):
+    with explaining_faults(source), quiet():
         if library:
             schema, _, place = rest.partition(":")
-            if place and schema == "local-dir":
-                model = _code_for(library).load_folder(require_there(Path(place), "the model"), source)
-            elif Path(rest).is_dir():
+            if schema == "local-dir" and place:
+                rest = str(require_there(Path(place), "the model"))
+            if Path(rest).is_dir():
                 model = _code_for(library).load_folder(Path(rest), source)
             else:
                 name, _, weights = (place if schema in ("hf-hub", "hf_hub") else rest).partition("@")
@@ -77,7 +78,7 @@ def _load_folder(folder: Path) -> Any:
                 path = require_file(ours / TOKENIZER_FILE, "the model's tokenizer")
                 values["tokenizer"] = {**tokenizer, "json": path.read_text(encoding="utf-8")}
             model = build(config_from_dict(values))
-            put_weights(model, read_weights(ours / WEIGHTS_FILE, "the model's weights"), ours)
+            put_weights(model, load_file(require_file(ours / WEIGHTS_FILE, "the model's weights")), ours)
             return model
     if (folder / "open_clip_config.json").is_file():
         return _code_for("open_clip").load_folder(folder, str(folder))
@@ -94,7 +95,7 @@ def _load_folder(folder: Path) -> Any:
 
 def _load_checkpoint(path: Path) -> Model:
     """Load the model of a Lightning checkpoint that this package wrote, without SimCLR's projector."""
-    loaded = read_weights(path, "the checkpoint")
+    loaded = torch.load(require_file(path, "the checkpoint"), map_location="cpu", weights_only=True)
     about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
     if not isinstance(about, Mapping) or "model_config" not in about:
         raise InputError(
@@ -159,10 +160,50 @@ def export_model(source: str, library: str, out: Path) -> Path:
     model = load_model(source)
     here = Path(os.path.realpath(out))
     with private_place(here, folder=True) as private:
-        _code_for(library).write(model, private)
-        _compare(model, _code_for(library).features(private), library)
+        with quiet():
+            _code_for(library).write(model, private)
+            _compare(model, _code_for(library).features(private), library)
+        write_text(private / "README.md", _model_card(model, library, Path(source)))
         publish(private, here)
     return out
+
+
+_CALLS = {
+    "open_clip": 'open_clip.create_model_and_transforms("local-dir:FOLDER")',
+    "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
+    "transformers": 'transformers.AutoModel.from_pretrained("FOLDER")',
+}
+
+
+def _model_card(model: Model, library: str, source: Path) -> str:
+    """Return the README of an exported model, with how it was trained if its source is one of our runs."""
+    name, training, data = Path(model.name).name, "not known here", "not known here"
+    for run in (source, source.parent, source.parent.parent):
+        if (run / "settings.json").is_file() and (run / "checkpoints").is_dir():
+            told = read_json(run / "settings.json", dict[str, Any], "the run's settings")
+            recipe = told["recipe"]
+            length = f"{told['steps']} steps" if told["steps"] else f"{recipe['epochs']} epochs"
+            start = Path(told["init"]).name if told["init"] else "random weights"
+            training = (
+                f"{recipe['objective']}, from {start}, {length} of {recipe['batch_size']} images a step, "
+                f"{recipe['optimiser']}, learning rate {recipe['lr']:g}, seed {told['seed']}"
+            )
+            data = Path(told["data"]).name + (", a list of its images" if told["ids"] else "")
+            break
+    return f"""---
+library_name: {library}
+license: other
+tags: [imagenet-captions]
+---
+# {name}
+
+Load it with `{_CALLS[library]}`.
+
+- **Model**: {name}; images of {model.spec.size} x {model.spec.size} pixels{" and texts" if model.has_text else ""}
+- **Training**: {training}
+- **Dataset**: {data}
+- **License**: none is given; check the terms of the dataset and its images, and name one before you publish this
+"""
 
 
 _Features = Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]]
@@ -190,14 +231,18 @@ def _compare(model: Model, theirs: _Features, library: str) -> None:
             furthest = (found - ours).abs().max() / ours.abs().max().clamp(min=1)
         if not furthest <= _TOLERANCE:  # NaN is not
             raise InputError(
-                f"{library} computes other features from the exported files of {model.name} "
-                f"(by up to {furthest:.1e}); please report this with the versions of {library} and torch"
+                f"{library} computes other features from the exported files of {model.name} (by up to {furthest:.1e}): "
+                "it lacks a setting of the model, or please report this"
             )
 
 
-def no_text_tower(model: Model, whose: str) -> InputError:
-    """Build the error for a model without a text tower; only an image tower of timm's has another library."""
-    advice = "timm has no code for its image tower either"
-    if model.config.image.kind == "timm":
-        advice = "export it to timm"
-    return InputError(f"{model.name} has no text tower, and {whose} have one; {advice}")
+def no_code(model: Model, library: str) -> InputError:
+    """Build the error for a model that a library has no code for, with what can be done."""
+    kind, has_text = model.config.image.kind, model.has_text
+    advice = {
+        "timm": "export it to timm",
+        "open_clip": "export it to open_clip" if has_text else "no library has such a tower alone",
+        "micro": f"train with `model='{'vit-micro' if has_text else 'basic-micro'}'`, which can be exported",
+    }.get(kind, "export it to transformers")
+    alone = "" if has_text else " without texts"
+    return InputError(f"{library} has no code for the {kind} image tower of {model.name}{alone}; {advice}")

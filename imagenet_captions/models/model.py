@@ -19,7 +19,24 @@ if TYPE_CHECKING:
     from imagenet_captions.models.tokenizing import ClipTokenizer, JsonTokenizer
 
 _HEAD_STD = 0.01
-_NO_TEXT = "use a classifier that needs none, such as a head or a linear probe"
+_TEXT = "text tower; use a classifier that needs none, such as a head or a linear probe"
+
+
+class Tower(nn.Module):
+    """A library's model as a tower: the pooled features of what it returns."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.width = width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the features of images, or the embedded texts: [n, width]."""
+        out = self.trunk(inputs)
+        if hasattr(out, "pooler_output"):  # as transformers has it
+            out = out.pooler_output
+        features: Tensor = out[0] if isinstance(out, tuple) else out  # CoCa's towers have several outputs
+        return features
 
 
 class Model(nn.Module):
@@ -92,38 +109,38 @@ class Model(nn.Module):
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Return images as unit vectors in the space that they share with texts: [n, dim]."""
         if self.image_projection is None or self.text is None:
-            raise self._without("text tower", _NO_TEXT)
+            raise self._without(_TEXT)
         return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Return texts, tokenized by `tokenize`, as unit vectors: [n, dim]."""
         if self.text is None:
-            raise self._without("text tower", _NO_TEXT)
+            raise self._without(_TEXT)
         return F.normalize(self.text(tokens), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts: integers [n, context length], on the CPU."""
         if self.tokenizer is None:
-            raise self._without("tokenizer", "use a model with a text tower")
+            raise self._without(_TEXT)
         return self.tokenizer(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each whole text, start and end included; `tokenize` cuts longer ones."""
         if self.tokenizer is None:
-            raise self._without("tokenizer", "use a model with a text tower")
+            raise self._without(_TEXT)
         return self.tokenizer.lengths(texts)
 
     def class_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of the classification head: [n, classes], in the order of `head_classes`."""
         if self.head is None:
-            raise self._without("head of classes", "train one, or use a linear probe")
+            raise self._without("head of classes; train one, or use a linear probe")
         logits: Tensor = self.head(self.image(pixels))
         return logits
 
     def embed_views(self, pixels: Tensor) -> Tensor:
         """Return SimCLR's unit vectors: the image tower, then the projector."""
         if self.projector is None:
-            raise self._without("projector", "call set_projector first")
+            raise self._without("projector; call set_projector first")
         return F.normalize(self.projector(self.image(pixels)), dim=-1)
 
     def set_head(self, classes: Sequence[str], seed: int = 0) -> None:
@@ -141,12 +158,8 @@ class Model(nn.Module):
         """Attach a new projector of SimCLR to the image features; evaluation and `save_model` leave it out."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            layers = nn.Sequential(
-                nn.Linear(self.width, projector.hidden),
-                nn.ReLU(),
-                nn.Linear(projector.hidden, projector.dim),
-            )
-        self.projector = layers.to(self._device())
+            first, last = nn.Linear(self.width, projector.hidden), nn.Linear(projector.hidden, projector.dim)
+        self.projector = nn.Sequential(first, nn.ReLU(), last).to(self._device())
         self.config = replace(self.config, projector=projector)
 
     def drop_head(self) -> None:
@@ -155,9 +168,7 @@ class Model(nn.Module):
         self.config = replace(self.config, head_classes=None)
 
     def drop_text(self) -> None:
-        """Remove the text tower and the projection to it; a supervised run does not use them, and DDP refuses unused
-        ones.
-        """
+        """Remove the text tower and the projection to it; DDP refuses what a supervised run does not use."""
         self.text = self.tokenizer = self.image_projection = self.logit_scale = None
         self.config = self.config.image_only()
 
@@ -169,8 +180,7 @@ class Model(nn.Module):
     def lock(self, tower: str) -> None:
         """Freeze the tower `image` or `text`: no gradients, fixed batch statistics, no dropout.
 
-        The text tower's projection to the shared space is frozen too. The image tower's stays free, so that a tower
-        that has none yet can be joined to texts.
+        The image tower's projection stays free, so that a tower that has none yet can be joined to texts.
         """
         self._locked.add(tower)
         getattr(self, tower).requires_grad_(False)
@@ -186,5 +196,5 @@ class Model(nn.Module):
     def _device(self) -> torch.device:
         return next(self.image.parameters()).device
 
-    def _without(self, what: str, instead: str) -> InputError:
-        return InputError(f"model {self.name} has no {what}; {instead}")
+    def _without(self, what: str) -> InputError:
+        return InputError(f"model {self.name} has no {what}")

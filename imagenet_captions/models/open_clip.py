@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,37 +19,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from imagenet_captions.errors import InputError, quoted, unknown_name
-from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models.config import (
-    ModelConfig,
-    TokenizerConfig,
-    TowerConfig,
-    interpolation_of,
-    side_of,
-    three_of,
-)
-from imagenet_captions.models.load import no_text_tower
-from imagenet_captions.models.model import Model
+from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig, spec_of
+from imagenet_captions.models.load import no_code
+from imagenet_captions.models.model import Model, Tower
 from imagenet_captions.models.timm import known_name
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
-from imagenet_captions.models.weights import DESCRIPTION, quiet_torch_load, write_weights
+from imagenet_captions.models.weights import DESCRIPTION, write_weights
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import read_json, write_json
-
-
-class FirstOutput(nn.Module):
-    """A tower of open_clip of which only the first output is used; some, such as CoCa's, have several."""
-
-    def __init__(self, trunk: nn.Module, width: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.width = width
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the pooled features, or the embedded texts."""
-        out = self.trunk(inputs)
-        first: Tensor = out[0] if isinstance(out, tuple) else out
-        return first
 
 
 def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
@@ -66,18 +41,15 @@ def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
         projection = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         projection.weight = nn.Parameter(weight)
         visual.proj = None
-        return FirstOutput(visual, weight.shape[1]), projection
+        return Tower(visual, weight.shape[1]), projection
     if isinstance(visual, TimmModel) and len(visual.head) and "pool" not in visual.head._modules:
         last = visual.head._modules.get("proj") or visual.head._modules["mlp"].fc1
-        return FirstOutput(visual.trunk, last.in_features), visual.head
-    return FirstOutput(visual, dim), nn.Identity()
+        return Tower(visual.trunk, last.in_features), visual.head
+    return Tower(visual, dim), nn.Identity()
 
 
 def only_architecture(vision: Mapping[str, Any], text: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of two towers so that building them loads no weights and runs no code.
-
-    Raises InputError for an image tower that is not timm's own, or a text tower whose code is not in transformers.
-    """
+    """Return the settings of two towers so that building them loads no weights; refuse those that would run code."""
     if vision.get("timm_model_name"):
         known_name(vision["timm_model_name"])
     if text.get("hf_model_name"):
@@ -103,7 +75,7 @@ def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
     name = options["text_cfg"].get("hf_model_name")
     with reaching(f"the text tower {name}", not name):
         _, text = only_architecture({}, options["text_cfg"])
-        return FirstOutput(_build_text_tower(dim, CLIPTextCfg(**text), options["quick_gelu"]), dim)
+        return Tower(_build_text_tower(dim, CLIPTextCfg(**text), options["quick_gelu"]), dim)
 
 
 def config_named(name: str) -> dict[str, Any]:
@@ -128,13 +100,8 @@ def _describe(
     quick, dim = bool(config.get("quick_gelu", False)), int(config["embed_dim"])
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}
     text = {**config["text_cfg"], "hf_model_pretrained": False}
-    spec = ImageSpec(
-        size=side_of(pixels["size"]),
-        mean=three_of(pixels["mean"]),
-        std=three_of(pixels["std"]),
-        interpolation=interpolation_of(pixels["interpolation"]),
-        resize_mode=pixels["resize_mode"],
-    )
+    mode = pixels["resize_mode"]
+    spec = spec_of(pixels["size"], pixels["mean"], pixels["std"], pixels["interpolation"], resize_mode=mode)
     context, options = int(text.get("context_length", 77)), dict(text.get("tokenizer_kwargs") or {})
     if not text.get("hf_tokenizer_name"):
         tokens = TokenizerConfig("clip", context, options=options)
@@ -142,10 +109,7 @@ def _describe(
         mode = quoted(text["tokenizer_mode"])
         raise InputError(f"the tokenizer's mode {mode} is not read here; use open_clip itself")
     else:
-        options = {
-            "clean": options.get("clean", "whitespace"),
-            "strip_end": bool(options.get("strip_sep_token")),
-        }
+        options = {"clean": options.get("clean", "whitespace"), "strip_end": bool(options.get("strip_sep_token"))}
         tokens = tokenizer_of(tokenizer or text["hf_tokenizer_name"], context, options)
     return ModelConfig(
         name=shown,
@@ -161,10 +125,7 @@ CONFIG_FILE = "open_clip_config.json"
 
 
 def load(name: str, weights: str) -> Model:
-    """Load one of open_clip's models by name with the weights of a tag or a file, or `org/repository` from the hub.
-
-    Raises InputError for a name, a tag or a file that is not there, or a hub that is not reached.
-    """
+    """Load one of open_clip's models by name with the weights of a tag or a file, or `org/repository` from the hub."""
     shown = f"open_clip:{name}" + (f"@{weights}" if weights else "")
     if "/" in name and not weights:
         with reaching(shown):
@@ -179,20 +140,13 @@ def load(name: str, weights: str) -> Model:
         some = ", ".join(f"open_clip:{name}@{tag}" for tag in tags[:3])
         raise InputError(f"{shown} names no weights; name some, as in {some or f'open_clip:{name}@FILE'}")
     elif not Path(weights).is_file():
-        if "/" in weights or Path(weights).suffix:
-            raise InputError(f"the weights {weights} of open_clip:{name} do not exist; check the path")
         raise unknown_name(f"weights of open_clip:{name}, and no file,", weights, tags)
     return _load(config, shown, name, pretrained=weights, local=weights not in tags)
 
 
 def load_folder(folder: Path, shown: str, of_hub: bool = False) -> Model:
     """Load a folder in open_clip's format for the hub: open_clip_config.json, weights, and a tokenizer if needed."""
-    config = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION).get("model_cfg")
-    if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
-        raise InputError(
-            f"{folder / CONFIG_FILE} describes no model of open_clip (no model_cfg with embed_dim, vision_cfg and "
-            "text_cfg)"
-        )
+    config = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)["model_cfg"]
     return _load(config, shown, f"local-dir:{folder}", tokenizer=None if of_hub else str(folder))
 
 
@@ -206,7 +160,7 @@ def _load(
     tokenizer: str | None = None,
 ) -> Model:
     """Let open_clip create a model with its weights, once its description is known to be harmless."""
-    with reaching(shown, local and not config["text_cfg"].get("hf_model_name")), _quiet(), quiet_torch_load():
+    with reaching(shown, local and not config["text_cfg"].get("hf_model_name")):
         only_architecture(config["vision_cfg"], config["text_cfg"])
         whole: Any = open_clip.create_model(
             name,
@@ -220,31 +174,15 @@ def _load(
     assert described.tokenizer is not None
     assert described.dim is not None
     image, projection = split_visual(whole.visual, described.dim)
-    text = FirstOutput(whole.text, described.dim)
+    text = Tower(whole.text, described.dim)
     model = Model(described, image, projection, text, build_tokenizer(described.tokenizer))
     assert model.logit_scale is not None
     model.logit_scale.data.fill_(whole.logit_scale.item())
     return model
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show none of open_clip's steps, which it logs as the root logger, nor its failures, which it raises too."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 # open_clip reads the tokenizer of a local folder whatever this name is; in a repository it has to be the own one.
 _NOT_UPLOADED = "this-repository"
-_ELSEWHERE = {
-    "align": "export it to transformers",
-    "clip": "export it to transformers",
-    "timm": "its image tower can be exported to timm",
-}
 
 
 def write(model: Model, folder: Path) -> None:
@@ -253,11 +191,8 @@ def write(model: Model, folder: Path) -> None:
     Raises InputError for a model without a text tower, or with towers of other libraries.
     """
     image, text, tokenizer = model.config.image, model.config.text, model.config.tokenizer
-    if text is None or tokenizer is None:
-        raise no_text_tower(model, "open_clip's models")
-    if image.kind != "open_clip" or text.kind != "open_clip":
-        elsewhere = _ELSEWHERE.get(image.kind, "no other library has them either")
-        raise InputError(f"open_clip has no code for the {image.kind} towers of {model.name}; {elsewhere}")
+    if text is None or tokenizer is None or image.kind != "open_clip" or text.kind != "open_clip":
+        raise no_code(model, "open_clip")
     spec = model.spec
     if spec.crop_fraction != 1:
         raise InputError(f"open_clip cannot say that {model.name} keeps {spec.crop_fraction:g} of an image's side")
@@ -299,14 +234,6 @@ def write(model: Model, folder: Path) -> None:
 def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor]]:
     """Load the folder with open_clip; return what embeds images and texts with it."""
     name = f"local-dir:{folder}"
-    with _quiet():
-        try:
-            whole: Any = open_clip.create_model(name).eval()
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"open_clip does not load the exported files: {str(error)[:200]}") from None
-        tokenizer = open_clip.get_tokenizer(name)
-
-    def embed(pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
-        return whole.encode_image(pixels), whole.encode_text(tokenizer(texts))
-
-    return embed
+    whole: Any = open_clip.create_model(name).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    return lambda pixels, texts: (whole.encode_image(pixels), whole.encode_text(tokenizer(texts)))

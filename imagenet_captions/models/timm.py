@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,16 @@ import torch
 from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
-from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models.config import ModelConfig, TowerConfig, interpolation_of, side_of, three_of
-from imagenet_captions.models.model import Model
-from imagenet_captions.models.weights import (
-    DESCRIPTION,
-    find_weights,
-    put_weights,
-    read_weights,
-    state_of,
-    write_weights,
-)
+from imagenet_captions.errors import InputError, quoted, unknown_name
+from imagenet_captions.models.config import ModelConfig, TowerConfig, spec_of
+from imagenet_captions.models.load import no_code
+from imagenet_captions.models.model import Model, Tower
+from imagenet_captions.models.weights import DESCRIPTION, put_weights, write_weights
 from imagenet_captions.storage.faults import reaching
-from imagenet_captions.storage.files import read_json, write_json
-
-log = logging.getLogger(__name__)
+from imagenet_captions.storage.files import read_json, require_file, write_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -49,26 +41,12 @@ _ARCHITECTURE = frozenset(
 )
 
 
-class TimmImage(nn.Module):
-    """A timm model without its classifier."""
-
-    def __init__(self, trunk: nn.Module, width: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.width = width
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the features that timm's own classifier would see."""
-        features: Tensor = self.trunk(pixels)
-        return features
-
-
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     """Build a timm model with random weights as an image tower, and a linear projection if a shared space is wanted."""
     known_name(options["architecture"])
     arguments = architecture_arguments(options["arguments"])
     trunk: Any = timm.create_model(options["architecture"], pretrained=False, num_classes=0, **arguments)
-    tower = TimmImage(trunk, _width_of(trunk))
+    tower = Tower(trunk, _width_of(trunk))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
 
 
@@ -111,11 +89,11 @@ def named_config(name: str) -> ModelConfig:
 def _describe(shown: str, pretrained: dict[str, Any], architecture: str, arguments: Mapping[str, Any]) -> ModelConfig:
     """Return our configuration; the size of images is that of training, even if timm has another for evaluation."""
     pixels: Mapping[str, Any] = resolve_data_config(pretrained_cfg=pretrained)  # type: ignore[no-untyped-call]
-    spec = ImageSpec(
-        size=side_of(pixels["input_size"][1:]),
-        mean=three_of(pixels["mean"]),
-        std=three_of(pixels["std"]),
-        interpolation=interpolation_of(pixels.get("interpolation", "bicubic")),
+    spec = spec_of(
+        pixels["input_size"][1:],
+        pixels["mean"],
+        pixels["std"],
+        pixels.get("interpolation", "bicubic"),
         crop_fraction=float(pixels.get("crop_pct") or 1.0),
         resize_mode="squash" if pixels.get("crop_mode") == "squash" else "shortest",
     )
@@ -137,28 +115,20 @@ def load(name: str, weights: str) -> Model:
         if "/" in name:
             arguments = _arguments(read_json(Path(hf_hub_download(name, CONFIG_FILE)), dict[str, Any], DESCRIPTION))
             name = f"hf-hub:{name}"
-        try:
-            trunk: Any = timm.create_model(name, pretrained=True)
-        except RuntimeError as error:
-            if "pretrained" not in str(error).lower():
-                raise
-            raise InputError(
-                f"timm has no weights of {shown} ({shortened(error)}); give a file, as timm:NAME@FILE"
-            ) from error
+        trunk: Any = timm.create_model(name, pretrained=True)
     return _as_model(trunk, trunk.pretrained_cfg["architecture"], arguments, shown)
 
 
 def load_folder(folder: Path, shown: str) -> Model:
     """Load a folder in timm's format for the hub: config.json with an `architecture`, and weights."""
     whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
-    if "architecture" not in whole:
-        raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
     architecture = str(whole["architecture"])
     known_name(architecture)
     pretrained = whole.get("pretrained_cfg") or {}
     overlay = {key: pretrained[key] for key in (*_PIXELS, *_CLASSES) if key in pretrained}
     overlay |= {key: whole[key] for key in _CLASSES if key in whole}
-    return _with_file(architecture, _arguments(whole), find_weights(folder, WEIGHTS_FILES), shown, overlay)
+    weights = next((folder / name for name in WEIGHTS_FILES if (folder / name).exists()), folder / WEIGHTS_FILES[0])
+    return _with_file(architecture, _arguments(whole), weights, shown, overlay)
 
 
 def _arguments(whole: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -171,7 +141,7 @@ def _with_file(
     name: str, options: Mapping[str, Any], path: Path, shown: str, overlay: dict[str, Any] | None = None
 ) -> Model:
     """Build the model of a file of weights; the classifier among them gives the number of classes."""
-    state = state_of(read_weights(path), path)
+    state = load_state_dict(str(require_file(path, "weights")), use_ema=False, weights_only=True)
     known: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
     # A distilled model has two classifiers, and the first counts.
     classifier = known.classifier if isinstance(known.classifier, (str, type(None))) else known.classifier[0]
@@ -192,7 +162,7 @@ def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown
     classifier, width = trunk.get_classifier(), _width_of(trunk)
     trunk.reset_classifier(0)
     config = _describe(shown, pretrained, architecture, arguments)
-    model = Model(config, TimmImage(trunk, width), None, None, None)
+    model = Model(config, Tower(trunk, width), None, None, None)
     if isinstance(classifier, nn.Linear) and classifier.in_features == width:
         model.set_head(_class_names(pretrained, classifier.out_features))
         assert model.head is not None
@@ -200,9 +170,6 @@ def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown
             model.head.weight.copy_(classifier.weight)
             if classifier.bias is not None:
                 model.head.bias.copy_(classifier.bias)
-    elif not isinstance(classifier, nn.Identity):
-        said = "%s: its classifier is more than one linear layer on its features, so it is loaded without a head"
-        log.info(said, shown)
     return model
 
 
@@ -225,20 +192,12 @@ def write(model: Model, folder: Path) -> None:
     """
     image, spec, names = model.config.image, model.spec, list(model.head_classes or ())
     if image.kind != "timm":
-        raise InputError(f"timm has no code for the {image.kind} image tower of {model.name}")
-    arguments = architecture_arguments(image.options["arguments"])
-    trunk: Any = timm.create_model(image.options["architecture"], pretrained=False, num_classes=len(names), **arguments)
-    state = {
-        key.removeprefix("image.trunk."): value
-        for key, value in model.state_dict().items()
-        if key.startswith("image.trunk.")
-    }
+        raise no_code(model, "timm")
+    trunk: Any = copy.deepcopy(model.image.trunk)
     if model.head is not None:
-        classifier = trunk.get_classifier()
-        name = next(name for name, module in trunk.named_modules() if module is classifier)
-        state |= {f"{name}.{part}": value for part, value in model.head.state_dict().items()}
-    put_weights(trunk, state, model.name)
-    write_weights(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
+        trunk.reset_classifier(len(names))
+        trunk.get_classifier().load_state_dict(model.head.state_dict())
+    write_weights(trunk.state_dict(), folder / WEIGHTS_FILES[0], {"format": "pt"})
     pretrained = {
         "input_size": [3, spec.size, spec.size],
         "mean": list(spec.mean),

@@ -61,7 +61,7 @@ class ClipTokenizer:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self._context_length = config.context_length
-        self._tokenizer = byte_pairs(config)
+        self._tokenizer = byte_pairs(tuple(sorted(config.options.items())))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts, [n, context length]."""
@@ -82,27 +82,20 @@ def build_tokenizer(config: TokenizerConfig) -> ClipTokenizer | JsonTokenizer:
     raise InputError(f"a model's description names the tokenizer {quoted(config.kind)}; known are clip and json")
 
 
-def byte_pairs(config: TokenizerConfig) -> Any:
-    """Return open_clip's tokenizer with the options of a model's description."""
-    return _byte_pairs(tuple(sorted(config.options.items())))
+@cache  # reading the table takes a tenth of a second
+def byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
+    """Return open_clip's tokenizer with the sorted options of a model's description.
 
-
-@cache
-def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
-    """Return open_clip's tokenizer; it is cached, since reading its table takes a tenth of a second."""
+    `merges` reduces it to the letters, the first merges, and the special tokens, which come last.
+    """
     given = dict(options)
     merges = given.pop("merges", None)
     others = sorted(set(given) - _OPTIONS)
     if others:
         raise InputError(f"the model's tokenizer has the option {quoted(others[0])}, which is not read here")
-    tokenizer = SimpleTokenizer(**given)
-    if merges is not None:
-        _shorten(tokenizer, int(merges))
-    return tokenizer
-
-
-def _shorten(tokenizer: Any, merges: int) -> None:
-    """Reduce a tokenizer of open_clip to the letters, the first merges and the special tokens, which come last."""
+    tokenizer: Any = SimpleTokenizer(**given)
+    if merges is None:
+        return tokenizer
     letters = list(tokenizer.encoder)[: 2 * len(tokenizer.byte_encoder)]
     kept = list(tokenizer.bpe_ranks)[:merges]
     special = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
@@ -113,30 +106,20 @@ def _shorten(tokenizer: Any, merges: int) -> None:
     tokenizer.vocab_size = len(tokens)
     tokenizer.all_special_ids = [tokenizer.encoder[token] for token in special]
     tokenizer.sot_token_id, tokenizer.eot_token_id = tokenizer.all_special_ids[:2]
+    return tokenizer
 
 
 def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -> TokenizerConfig:
     """Return the configuration of a tokenizer of transformers, from a folder or the hub, that needs no files.
 
     `options` are open_clip's: `clean` names what is done to a text first, `strip_end` takes the end marks out again.
-    Raises InputError for one that is not described by a tokenizer.json.
     """
     with reaching(f"the tokenizer of {source}", Path(source).is_dir()):
-        try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if Path(source).is_dir():
-                raise InputError(f"{source} has no tokenizer that can be read; put its tokenizer.json there") from error
-            raise
-    if set(tokenizer.get_vocab()) <= set(
-        tokenizer.all_special_tokens
-    ):  # transformers makes one up of its special tokens
-        raise InputError(f"{source} has no tokenizer; put its tokenizer.json there")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or tokenizer.pad_token_id is None:
-        raise InputError(
-            f"the tokenizer of {source} has no tokenizer.json with a padding token; save it so with transformers first"
-        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    backend, marks = getattr(tokenizer, "backend_tokenizer", None), set(tokenizer.all_special_tokens)
+    # Where there is none, transformers makes one up of the special tokens.
+    if backend is None or tokenizer.pad_token_id is None or set(tokenizer.get_vocab()) <= marks:
+        raise InputError(f"{source} has no tokenizer with a padding token; put its tokenizer.json there")
     kept: dict[str, Any] = {"padding_side": tokenizer.padding_side}
     if options.get("clean"):
         kept["clean"] = options["clean"]
@@ -185,23 +168,18 @@ def _byte_pair_tokenizer(config: TokenizerConfig) -> tuple[Tokenizer, str, str]:
             f"the model's tokenizer has the options {', '.join(unusual)} of open_clip's SimpleTokenizer, which "
             "tokenizer.json cannot say; export to open_clip"
         )
-    ours = byte_pairs(config)
+    ours = byte_pairs(tuple(config.options.items()))
     start, end = (ours.decoder[number] for number in ours.all_special_ids[:2])
     tokenizer = Tokenizer(
         models.BPE(vocab=ours.encoder, merges=list(ours.bpe_ranks), end_of_word_suffix="</w>", unk_token=end)
     )
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    one_blank = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), one_blank, normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, letters])
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A {end}", special_tokens=[(mark, ours.encoder[mark]) for mark in (start, end)]
-    )
+    marks = [(mark, ours.encoder[mark]) for mark in (start, end)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=marks)
     tokenizer.add_special_tokens([start, end])
     return tokenizer, start, end

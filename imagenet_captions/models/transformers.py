@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -26,11 +25,11 @@ from transformers.utils import logging as transformers_logging
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models.config import ModelConfig, TowerConfig, interpolation_of, side_of, three_of
-from imagenet_captions.models.load import no_text_tower
-from imagenet_captions.models.model import Model
+from imagenet_captions.models.config import ModelConfig, TowerConfig, side_of, spec_of, three_of
+from imagenet_captions.models.load import no_code
+from imagenet_captions.models.model import Model, Tower
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
-from imagenet_captions.models.weights import put_weights, quiet_torch_load
+from imagenet_captions.models.weights import put_weights
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import write_json
 
@@ -41,20 +40,6 @@ _OUTPUTS = {"output_attentions", "output_hidden_states", "return_dict"}  # what 
 # What a saved configuration says of its file of weights: precision and version.
 _OF_THE_FILE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
 _ALIGN_CONTEXT = 64  # what ALIGN's own processor cuts texts to
-
-
-class PooledImage(nn.Module):
-    """An image tower of which the pooled output is used."""
-
-    def __init__(self, trunk: nn.Module, width: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.width = width
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the pooled features, [n, width]."""
-        features: Tensor = self.trunk(pixel_values=pixels).pooler_output
-        return features
 
 
 class PooledText(nn.Module):
@@ -70,27 +55,13 @@ class PooledText(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the embedded texts, [n, dim]."""
-        mask = attention_mask(tokens, self._mask, self._pad_id)
-        hidden = self.trunk(input_ids=tokens, attention_mask=mask)
+        is_text = tokens != self._pad_id
+        if self._mask == "end":  # CLIP fills up with 0, which is also "!", and its end mark is the highest number
+            is_text = torch.arange(tokens.shape[1], device=tokens.device) <= tokens.argmax(dim=1, keepdim=True)
+        hidden = self.trunk(input_ids=tokens, attention_mask=is_text.long())
         pooled = hidden.last_hidden_state[:, 0, :] if self._kind == "align" else hidden.pooler_output
         out: Tensor = self.projection(pooled)
         return out
-
-
-def attention_mask(tokens: Tensor, mask: str, pad_id: int) -> Tensor:
-    """Return which tokens are text: up to the end token, or all but the padding.
-
-    CLIP's byte pairs fill up with 0, which is also the token of "!", but their end mark is the highest number.
-
-    >>> attention_mask(torch.tensor([[9, 0, 10, 0, 0]]), "end", 0).tolist()
-    [[1, 1, 1, 0, 0]]
-    >>> attention_mask(torch.tensor([[9, 4, 10, 1, 1]]), "padding", 1).tolist()
-    [[1, 1, 1, 0, 0]]
-    """
-    if mask == "padding":
-        return (tokens != pad_id).long()
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    return (places[None, :] <= tokens.argmax(dim=1)[:, None]).long()
 
 
 def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -103,13 +74,13 @@ def _split(kind: str, whole: Any, mask: str, pad_id: int) -> tuple[nn.Module, nn
     text = PooledText(kind, whole.text_model, whole.text_projection, mask, pad_id)
     if kind == "clip":
         width = whole.visual_projection.in_features
-        return PooledImage(whole.vision_model, width), whole.visual_projection, text
+        return Tower(whole.vision_model, width), whole.visual_projection, text
     # ALIGN's momentum of 0.99 is TensorFlow's share of the old value, torch's is of the new one. Training would forget
     # all but the last batch's statistics.
     for module in whole.vision_model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
             module.momentum = 1 - module.momentum
-    return PooledImage(whole.vision_model, whole.text_projection.out_features), nn.Identity(), text
+    return Tower(whole.vision_model, whole.text_projection.out_features), nn.Identity(), text
 
 
 def _config_from(kind: str, values: Mapping[str, Any]) -> Any:
@@ -126,10 +97,7 @@ def _config_from(kind: str, values: Mapping[str, Any]) -> Any:
 
 
 def load(name: str, weights: str) -> Model:
-    """Load an ALIGN or CLIP of transformers from the hub, by the name `org/repository`.
-
-    Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
-    """
+    """Load an ALIGN or CLIP of transformers from the hub, by the name `org/repository`."""
     if weights:
         raise InputError(f"transformers:{name} brings its weights; leave @{weights} out")
     return _load(name, f"transformers:{name}", local=False)
@@ -141,7 +109,7 @@ def load_folder(folder: Path, shown: str) -> Model:
 
 
 def _load(name: str, shown: str, local: bool) -> Model:
-    with reaching(shown, local), _quiet(), quiet_torch_load():
+    with reaching(shown, local), _without_bars():
         config, _ = PretrainedConfig.get_config_dict(name)
         kind = str(config.get("model_type"))
         if kind not in KINDS:
@@ -157,6 +125,8 @@ def _load(name: str, shown: str, local: bool) -> Model:
     # As read, weights lie at odd places of the file's memory, and sums over them differ in the last bit from a copy's.
     for tensor in [*whole.parameters(), *whole.buffers()]:
         tensor.data = tensor.data.clone()
+    with reaching(f"the image processor of {shown}", local):
+        pixels, _ = ImageProcessingMixin.get_image_processor_dict(name)
     context = int(whole.config.text_config.max_position_embeddings)
     tokenizer = tokenizer_of(name, min(context, _ALIGN_CONTEXT) if kind == "align" else context, {})
     mask = "end" if kind == "clip" else "padding"
@@ -167,7 +137,7 @@ def _load(name: str, shown: str, local: bool) -> Model:
     options = {"config": settings, "mask": mask, "pad_id": tokenizer.pad_id}
     described = ModelConfig(
         name=shown,
-        spec=_pixels(name, shown, local),
+        spec=spec_from(pixels),
         image=TowerConfig(kind, options),
         text=TowerConfig(kind, {}),
         tokenizer=tokenizer,
@@ -180,33 +150,15 @@ def _load(name: str, shown: str, local: bool) -> Model:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from showing bars, and a table of weights that do not fit."""
+def _without_bars() -> Iterator[None]:
     logs: Any = transformers_logging  # untyped in some versions
-    logger = logging.getLogger("transformers")
-    before, shown = logger.level, logs.is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
+    shown = logs.is_progress_bar_enabled()
     logs.disable_progress_bar()
     try:
         yield
     finally:
-        logger.setLevel(before)
         if shown:
             logs.enable_progress_bar()
-
-
-def _pixels(name: str, shown: str, local: bool) -> ImageSpec:
-    """Return the pixels of the image processor that came with the model."""
-    with reaching(f"the image processor of {shown}", local):
-        try:
-            values, _ = ImageProcessingMixin.get_image_processor_dict(name)
-        except OSError as error:
-            if not local:
-                raise
-            raise InputError(
-                f"{shown} does not say how its images are made; put its preprocessor_config.json there"
-            ) from error
-    return spec_from(values)
 
 
 def spec_from(values: Mapping[str, Any]) -> ImageSpec:
@@ -227,11 +179,11 @@ def spec_from(values: Mapping[str, Any]) -> ImageSpec:
     resized = values.get("size", 224)
     before = side_of(resized)
     size = side_of(values.get("crop_size", resized)) if values.get("do_center_crop", True) else before
-    return ImageSpec(
-        size=size,
-        mean=three_of([(offset + value) / scale for value in mean]),
-        std=three_of([value / scale for value in std]),
-        interpolation=interpolation_of(_PIL_FILTERS.get(values.get("resample", 3), "")),
+    return spec_of(
+        size,
+        [(offset + value) / scale for value in mean],
+        [value / scale for value in std],
+        _PIL_FILTERS.get(values.get("resample", 3), ""),
         crop_fraction=size / before,
         resize_mode="squash" if isinstance(resized, Mapping) and "height" in resized else "shortest",
     )
@@ -243,12 +195,20 @@ def write(model: Model, folder: Path) -> None:
     Raises InputError for any other model: transformers' CLIP has no ResNet tower.
     """
     kind, tokenizer = model.config.image.kind, model.config.tokenizer
-    if tokenizer is None:
-        raise no_text_tower(model, "transformers' CLIP and ALIGN")
-    if kind not in (*KINDS, "open_clip"):
-        raise InputError(f"transformers has no code for the {kind} image tower of {model.name}")
-    whole = _from_open_clip(model) if kind == "open_clip" else _same_code(model)
-    with _quiet():
+    if tokenizer is None or kind not in (*KINDS, "open_clip"):
+        raise no_code(model, "transformers")
+    state = _renamed(model, _PARTS)
+    if kind == "open_clip":
+        whole: Any = CLIPModel(_clip_config(model))
+        state = _clip_state(_renamed(model, _PARTS | _LAYERS))
+    else:
+        whole = KINDS[kind][1](_config_from(kind, model.config.image.options["config"]))
+        if kind == "align":
+            state["temperature"] = torch.exp(-state.pop("logit_scale"))
+            unused = {name: value for name, value in whole.state_dict().items() if "text_model.pooler" in name}
+            state |= {name: torch.zeros_like(value) for name, value in unused.items()}
+    put_weights(whole, state, model.name)
+    with _without_bars():
         whole.save_pretrained(folder)
     shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which only its owner may read otherwise
     write_tokenizer(tokenizer, folder)
@@ -273,7 +233,7 @@ def write(model: Model, folder: Path) -> None:
 
 def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor]]:
     """Load the folder with transformers; return what embeds images and texts with it."""
-    with _quiet():
+    with _without_bars():
         whole: Any = AutoModel.from_pretrained(folder).eval()
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
@@ -287,38 +247,15 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor
     return embed
 
 
-def _same_code(model: Model) -> Any:
-    """Return transformers' own model with the weights of towers that are its code already."""
-    kind, image, text = model.config.image.kind, model.image, model.text
-    whole = KINDS[kind][1](_config_from(kind, model.config.image.options["config"]))
-    assert isinstance(image, PooledImage)
-    assert isinstance(text, PooledText)
-    assert model.logit_scale is not None
-    scale = model.logit_scale.detach()
-    whole.vision_model.load_state_dict(image.trunk.state_dict())
-    whole.text_projection.load_state_dict(text.projection.state_dict())
-    state = text.trunk.state_dict()
-    if kind == "align":
-        whole.temperature.data = torch.exp(-scale)
-        unused = whole.text_model.pooler.state_dict()
-        state |= {f"pooler.{key}": torch.zeros_like(value) for key, value in unused.items()}
-    else:
-        whole.logit_scale.data = scale
-        assert model.image_projection is not None
-        whole.visual_projection.load_state_dict(model.image_projection.state_dict())
-    whole.text_model.load_state_dict(state)
-    return whole
-
-
-# The settings of open_clip's towers that transformers' CLIP can say.
-_OF_BOTH = {"width", "layers", "mlp_ratio"}
-_VISION_SETTINGS = {"image_size", "patch_size", "head_width", "timm_model_pretrained"} | _OF_BOTH
-_TEXT_SETTINGS = {"context_length", "vocab_size", "heads", "hf_model_pretrained", "tokenizer_kwargs"} | _OF_BOTH
-# Parts of the names of weights, in open_clip and in transformers.
-_RENAMED = {
+# Parts of the names of weights, in our models and in transformers.
+_PARTS = {
     "image.trunk.": "vision_model.",
     "text.trunk.": "text_model.",
+    "text.projection.": "text_projection.",
     "image_projection.": "visual_projection.",
+}
+# The same within open_clip's towers.
+_LAYERS = {
     "transformer.resblocks.": "encoder.layers.",
     ".ln_1.": ".layer_norm1.",
     ".ln_2.": ".layer_norm2.",
@@ -335,18 +272,36 @@ _RENAMED = {
 }
 
 
-def _from_open_clip(model: Model) -> Any:
-    """Return transformers' CLIP with the weights of open_clip's Vision Transformer and text transformer."""
+def _renamed(model: Model, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the weights of both towers and the temperature by their names in transformers."""
+    state = {}
+    for name, value in model.state_dict().items():
+        if not name.startswith(("head.", "projector.")):
+            for ours, theirs in names.items():
+                name = name.replace(ours, theirs)
+            state[name] = value
+    return state
+
+
+def _clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights with queries, keys and values apart, and the text projection as a layer."""
+    found = {name: value for name, value in state.items() if "in_proj_" not in name}
+    found["text_projection.weight"] = found.pop("text_model.text_projection").T
+    for name in state.keys() - found.keys():
+        if "in_proj_" in name:
+            for part, third in zip("qkv", state[name].chunk(3), strict=True):
+                found[name.replace("in_proj_", f"{part}_proj.")] = third
+    return found
+
+
+def _clip_config(model: Model) -> CLIPConfig:
+    """Return transformers' configuration of open_clip's Vision Transformer and text transformer."""
     assert model.config.text is not None
     vision, text = model.config.image.options["vision_cfg"], model.config.text.options["text_cfg"]
-    if "patch_size" not in vision or isinstance(vision["layers"], (list, tuple)):
+    if "patch_size" not in vision or isinstance(vision["layers"], (list, tuple)) or "heads" not in text:
         raise InputError(
-            f"{model.name} has a ResNet as its image tower, which transformers' CLIP does not; export it to open_clip"
-        )
-    unknown = sorted((set(vision) - _VISION_SETTINGS) | (set(text) - _TEXT_SETTINGS))
-    if unknown:
-        raise InputError(
-            f"transformers' CLIP cannot say {', '.join(unknown)[:80]} of {model.name}; export it to open_clip"
+            f"transformers' CLIP has a Vision Transformer and a text transformer, and {model.name} has other towers; "
+            "export it to open_clip"
         )
     words = int(text.get("vocab_size", 49408))
     towers = [
@@ -360,31 +315,14 @@ def _from_open_clip(model: Model) -> Any:
         }
         for tower, heads in ((vision, vision["width"] // vision.get("head_width", 64)), (text, text["heads"]))
     ]
-    config = CLIPConfig(
+    marks = {"bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1}
+    return CLIPConfig(
         projection_dim=model.config.dim,
         vision_config={**towers[0], "image_size": vision["image_size"], "patch_size": vision["patch_size"]},
         text_config={
             **towers[1],
+            **marks,
             "vocab_size": words,
             "max_position_embeddings": text.get("context_length", 77),
-            "bos_token_id": words - 2,
-            "eos_token_id": words - 1,
-            "pad_token_id": words - 1,
         },
     )
-    state = {}
-    for name, value in model.state_dict().items():
-        if name.startswith(("head.", "projector.")):
-            continue
-        for ours, theirs in _RENAMED.items():
-            name = name.replace(ours, theirs)
-        if name == "text_model.text_projection":
-            state["text_projection.weight"] = value.T.contiguous()
-        elif "in_proj_" in name:
-            for part, third in zip("qkv", value.chunk(3), strict=True):
-                state[name.replace("in_proj_", f"{part}_proj.")] = third.contiguous()
-        else:
-            state[name] = value
-    whole = CLIPModel(config)
-    put_weights(whole, state, model.name)
-    return whole

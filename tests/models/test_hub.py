@@ -12,7 +12,6 @@ from huggingface_hub import constants
 
 from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.models.load import load_model
-from imagenet_captions.storage.faults import reaching
 
 NAMES = [
     "open_clip:RN50@openai",
@@ -23,8 +22,6 @@ NAMES = [
     "timm:hf_hub:timm/resnet18.a1_in1k",
     "transformers:kakaobrain/align-base",
 ]
-
-
 # As errors have them, without the spelling of the hub that a library takes.
 SHOWN = [name.replace("hf-hub:", "").replace("hf_hub:", "") for name in NAMES]
 
@@ -86,11 +83,3 @@ def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str, shown: st
 def test_a_repository_that_is_not_there(name: str, shown: str) -> None:
     with pytest.raises(InputError, match=f"the hub has no {shown}, or wants a login for it; check the name"):
         load_model(name)
-
-
-@pytest.mark.usefixtures("dead")
-def test_what_lies_here_does_not_ask_the_hub_and_other_errors_go_on() -> None:
-    with pytest.raises(RuntimeError, match="out of paper"), reaching("a model"):
-        raise RuntimeError("out of paper")
-    with reaching("a folder", local=True):
-        assert not constants.HF_HUB_OFFLINE

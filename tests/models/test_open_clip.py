@@ -145,10 +145,8 @@ def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     ("tower", "change", "said"),
     [
         ("vision_cfg", {"timm_model_name": "local-dir:elsewhere"}, "no timm model is called 'local-dir:elsewhere'"),
-        ("vision_cfg", {"timm_model_name": 3}, "cannot be loaded"),
         ("vision_cfg", {"checkpoint_path": "evil.pkl"}, "unexpected keyword argument 'checkpoint_path'"),
         ("vision_cfg", {"layers": "many"}, "cannot be loaded"),
-        ("vision_cfg", {"head_width": 0}, "cannot be loaded"),
         ("text_cfg", {"hf_model_name": "tower"}, "cannot be loaded"),
         ("text_cfg", {"hf_model_name": "bert"}, "the text tower 'bert' has code of its own"),
         ("text_cfg", {"hf_model_name": "kernel"}, "the text tower 'kernel' has code of its own"),
@@ -181,20 +179,13 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
         ("open_clip:ViT-B32@openai", "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
         ("open_clip:RN50@opena", "called 'opena'; did you mean openai"),
         ("open_clip:RN50", "names no weights; name some, as in open_clip:RN50@openai"),
-        ("open_clip:RN50@missing/file.pt", "the weights missing/file.pt of open_clip:RN50 do not exist"),
+        ("open_clip:RN50@missing/file.pt", "and no file, is called 'missing/file.pt'; known are openai"),
         ("open_clip:local-dir:nowhere", "nowhere does not exist"),
         ("open_clipp:RN50", "no library of models is called 'open_clipp'; did you mean open_clip"),
     ],
 )
 def test_wrong_names(source: str, said: str) -> None:
     assert said in refusal(source)
-
-
-def test_weights_of_another_model_are_named(tmp_path: Path) -> None:
-    open_clip_folder(tmp_path, TINY_VIT)
-    open_clip_folder(tmp_path / "other", {**TINY_VIT, "layers": 2, "width": 48})
-    (tmp_path / "other" / "open_clip_pytorch_model.bin").rename(tmp_path / "open_clip_pytorch_model.bin")
-    assert re.search(r'cannot be loaded \(Error.* Unexpected key\(s\) in state_dict: "visual\.', refusal(str(tmp_path)))
 
 
 def test_descriptions_of_all_of_open_clips_presets() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,7 @@ def test_no_code_of_a_checkpoint_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, zipped: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if zipped:
-        torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt")
-    else:
-        Path("evil.ckpt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt", _use_new_zipfile_serialization=zipped)
     assert "come with code, which is never run" in refusal(source)
     assert not Path("ran").exists()
 
@@ -141,22 +137,22 @@ def _set(*keys: Any, to: Any) -> Any:
     ("spoil", "said"),
     [
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "does not exist; check the path"),
-        (_cut_weights, "has no readable weights"),
+        (_cut_weights, "cannot be loaded"),
         (_other_weights, "do not fit the model"),
-        (_set("image", "options", "widths", -1, to=72), r"of another shape (image."),
-        (_text("{"), "has not the expected content"),
-        (_text("[1]"), "has not the expected content"),
+        (_set("image", "options", "widths", -1, to=72), "size mismatch for image."),
+        (_text("["), "has not the expected content"),
         (_text("[" * 5000), "has not the expected content"),
         (_set("spec", to="text"), "Expected 'object', got 'str' - at '$.spec'"),
-        (_set("spec", "size", to=1.5), "Expected 'int', got 'float' - at '$.spec.size'"),
-        (_set("image", to=None), "Expected 'object', got 'null' - at '$.image'"),
+        (_set("spec", "size", to=0), "image size must be 1 pixel or more, not 0"),
         (_set("image", "options", to={}), "cannot be loaded (KeyError: 'widths')"),
+        (_set("image", "kind", to="eva"), "names the tower 'eva', which is not known"),
+        (_set("text", "kind", to="align"), "names the tower 'align', which is not known"),
         (_set("image", "options", "widths", to=["many"]), "cannot be loaded"),
         (_set("tokenizer", "options", to={"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
-        (_set("tokenizer", "options", "clean", to=[1]), "cannot be loaded"),
+        (_set("tokenizer", to=None), "a text tower needs a tokenizer"),
         (_set("head_classes", to=[1]), "Expected 'str', got 'int' - at '$.head_classes[0]'"),
         (_set("surprise", to=1), "a setting is missing or unknown"),
-        (_text('{"format": 1}'), "is not whole"),
+        (_set("format", to=9), "has format '9' where this version reads 1"),
         (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),
     ],
 )
@@ -171,7 +167,6 @@ def test_a_spoiled_folder_is_one_sentence(tmp_path: Path, spoil: Any, said: str)
     [
         ("nowhere", "model 'nowhere' does not exist; give a folder"),
         ("micro", "'micro' is a model without weights; give a run's folder"),
-        ("runs/missing/checkpoints/last.ckpt", "does not exist"),
         ("x" * 5000, "does not exist"),
         ("other.ckpt", "is not a checkpoint of this package's training; name its library"),
         ("run", "is not done; finish it, or give its last checkpoint run/checkpoints/last.ckpt"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ def saved(folder: Path, name: str = "resnet18", **arguments: Any) -> tuple[Any, 
     """A model of timm's, and the source that reads its weights."""
     torch.manual_seed(2)
     model = timm.create_model(name, pretrained=False, **arguments).eval()
-    torch.save(model.state_dict(), folder / "weights.pth")
-    return model, f"timm:{name}@{folder / 'weights.pth'}"
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    return model, f"timm:{name}@{folder / 'pytorch_model.bin'}"
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -58,7 +57,6 @@ def test_torchvisions_resnet50_is_timms(tmp_path: Path) -> None:
 
 def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
     theirs, _ = saved(tmp_path, num_classes=3)
-    (tmp_path / "weights.pth").rename(tmp_path / "pytorch_model.bin")
     pretrained = {"input_size": [3, 96, 96], "mean": [0.1] * 3, "std": [0.2] * 3, "interpolation": "bilinear"}
     config = {
         "architecture": "resnet18",
@@ -81,7 +79,6 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
         ({"pretrained": True}, "passes 'pretrained' to timm"),
         ({"pretrained_cfg": {"file": "evil.pkl"}}, "passes 'pretrained_cfg' to timm"),
         ({"pretrained_cfg_overlay": {"url": "http://127.0.0.1"}}, "passes 'pretrained_cfg_overlay' to timm"),
-        ({"cache_dir": "cache", "features_only": True}, "passes 'cache_dir' to timm"),
         ({"block_args": {}}, "passes 'block_args' to timm"),
         ({"act_layer": "nothing"}, "cannot be loaded"),
         ({"depths": [2, 2]}, "cannot be loaded"),
@@ -118,8 +115,7 @@ def test_an_architecture_is_one_of_timms_own(tmp_path: Path, name: str) -> None:
 def test_weights_that_are_not_there_or_do_not_fit(tmp_path: Path) -> None:
     assert "weights nowhere.pth does not exist" in refusal("timm:resnet18@nowhere.pth")
     _, source = saved(tmp_path)
-    fault = r"do not fit the model: \d+ missing \(.*\); \d+ unknown"
-    assert re.search(fault, refusal(source.replace("resnet18", "vit_tiny_patch16_224")))
+    assert "do not fit the model (Error(s) in loading" in refusal(source.replace("resnet18", "vit_tiny_patch16_224"))
 
 
 def test_any_timm_model_can_be_trained_from_scratch() -> None:
