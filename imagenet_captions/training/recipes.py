@@ -143,8 +143,9 @@ def _recipe(objective: str, values: Mapping[str, Any], *differences: str) -> Rec
 RECIPES: dict[str, Recipe] = {
     "contrastive": _recipe(
         CONTRASTIVE,
-        _by(_PAPER, model="RN50", optimiser="adamw", lr=1e-3, batch_size=1024, epochs=32, crop_scale=(0.9, 1.0))
-        | _by(_PAPER, schedule="cosine", warmup_steps=500, betas=(0.9, 0.999), eps=1e-8)
+        _by(_PAPER, model="RN50", optimiser="adamw", lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+        | _by(_PAPER, batch_size=1024, epochs=32, schedule="cosine", warmup_steps=500)
+        | _by(_PAPER, crop_scale=(0.9, 1.0))
         | _by(_CLIP, weight_decay=0.2),
     ),
     "supervised": _recipe(
@@ -157,15 +158,16 @@ RECIPES: dict[str, Recipe] = {
     "simclr": _recipe(
         SIMCLR,
         _by("ours", model="RN50")
-        | _by(_SIMCLR, optimiser="lars", lr=4.8, batch_size=4096, epochs=100, schedule="cosine", warmup_epochs=10)
-        | _by(_SIMCLR, momentum=0.9, weight_decay=1e-6, temperature=0.1, sync_batchnorm=True)
+        | _by(_SIMCLR, optimiser="lars", lr=4.8, momentum=0.9, weight_decay=1e-6)
+        | _by(_SIMCLR, batch_size=4096, epochs=100, schedule="cosine", warmup_epochs=10)
+        | _by(_SIMCLR, temperature=0.1, sync_batchnorm=True)
         | _by(_SIMCLR_A, crop_scale=(0.08, 1.0), colour=1.0),
     ),
     "finetune": _recipe(
         SUPERVISED,
         _by("ours", model="RN50", schedule="cosine")
-        | _by(_SIMCLR_TUNE, optimiser="sgd", lr=0.8, batch_size=4096, epochs=30, momentum=0.9, nesterov=True)
-        | _by(_SIMCLR_TUNE, weight_decay=0.0, crop_scale=(0.08, 1.0), flip=True),
+        | _by(_SIMCLR_TUNE, optimiser="sgd", lr=0.8, momentum=0.9, nesterov=True, weight_decay=0.0)
+        | _by(_SIMCLR_TUNE, batch_size=4096, epochs=30, crop_scale=(0.08, 1.0), flip=True),
         "SimCLR fine-tunes on 1 or 10 % of ImageNet's labels; the labels here are read off captions",
         "the schedule is ours: the appendix names none",
     ),
@@ -173,8 +175,9 @@ RECIPES: dict[str, Recipe] = {
     "align": _recipe(
         CONTRASTIVE,
         _by(f"{_ALIGN}, with EfficientNet-B7 and BERT-Base for its L2 and Large", model="align")
-        | _by(_ALIGN, optimiser="lamb", lr=1e-3, batch_size=16384, epochs=12, schedule="linear", warmup_steps=10_000)
-        | _by(_ALIGN, weight_decay=1e-5, crop="placed", flip=True, label_smoothing=0.1)
+        | _by(_ALIGN, optimiser="lamb", lr=1e-3, weight_decay=1e-5, label_smoothing=0.1)
+        | _by(_ALIGN, batch_size=16384, epochs=12, schedule="linear", warmup_steps=10_000)
+        | _by(_ALIGN, crop="placed", flip=True)
         | _by("ours", eps=1e-6),
         "the paper's results are of EfficientNet-L2 and BERT-Large: `model='align-large'` has these",
         "texts are CLIP's byte pairs, since ALIGN's 100,000 WordPieces are not public",
@@ -186,8 +189,8 @@ RECIPES: dict[str, Recipe] = {
     "basic-supervised": _recipe(
         SUPERVISED,
         _by(_BASIC, model="basic")
-        | _by(_COATNET, optimiser="adamw", lr=1e-3, min_lr=1e-5, batch_size=4096, epochs=300, schedule="cosine")
-        | _by(_COATNET, warmup_steps=10_000, weight_decay=0.05, clip_norm=1.0)
+        | _by(_COATNET, optimiser="adamw", lr=1e-3, min_lr=1e-5, weight_decay=0.05, clip_norm=1.0)
+        | _by(_COATNET, batch_size=4096, epochs=300, schedule="cosine", warmup_steps=10_000)
         | _by(_COATNET, randaugment=(2, 15), mixup=0.8, label_smoothing=0.1)
         | _by(f"{_COATNET}: 0.2 for CoAtNet-0, 0.7 for CoAtNet-3", drop_path=0.2)
         | _by("ours: usual for ImageNet; CoAtNet's table does not say", crop_scale=(0.08, 1.0), flip=True),
@@ -202,8 +205,8 @@ RECIPES: dict[str, Recipe] = {
 
 # The micro rows train on 32 x 32 images on a CPU in minutes; their values were chosen by a few
 # runs on CIFAR's 4,000 micro images, judged on the micro test set: accuracies on it are a little too kind.
-_MICRO = Recipe(CONTRASTIVE, "micro", "adamw", 2e-3, 64, 20, warmup_steps=60, weight_decay=0.1, flip=True)
-_MICRO = replace(_MICRO, crop_scale=(0.6, 1.0))
+_MICRO = Recipe(CONTRASTIVE, "micro", "adamw", lr=2e-3, batch_size=64, epochs=20, warmup_steps=60)
+_MICRO = replace(_MICRO, weight_decay=0.1, flip=True, crop_scale=(0.6, 1.0))
 _MICRO_SUPERVISED = replace(_MICRO, objective=SUPERVISED, lr=3e-3, epochs=18, weight_decay=0.05)
 _MICRO_SIMCLR = replace(_MICRO, objective=SIMCLR, lr=3e-3, batch_size=256, epochs=60, weight_decay=1e-4)
 _OF_CONTRASTIVE = {name: f"{by}, not BASIC" for name, by in RECIPES["contrastive"].references.items()}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,61 +12,46 @@ from huggingface_hub import constants
 from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.models.load import load_model
 
+# As given, and as errors have them: without the spelling of the hub that a library takes.
 NAMES = [
-    "open_clip:RN50@openai",
-    "open_clip:laion/some-model",
-    "open_clip:hf-hub:laion/some-model",
-    "timm:resnet18",
-    "timm:timm/resnet18.a1_in1k",
-    "timm:hf_hub:timm/resnet18.a1_in1k",
-    "transformers:kakaobrain/align-base",
+    ("open_clip:RN50@openai", "open_clip:RN50@openai"),
+    ("open_clip:hf-hub:laion/some-model", "open_clip:laion/some-model"),
+    ("timm:resnet18", "timm:resnet18"),
+    ("timm:hf_hub:timm/resnet18.a1_in1k", "timm:timm/resnet18.a1_in1k"),
+    ("transformers:kakaobrain/align-base", "transformers:kakaobrain/align-base"),
 ]
-# As errors have them, without the spelling of the hub that a library takes.
-SHOWN = [name.replace("hf-hub:", "").replace("hf_hub:", "") for name in NAMES]
 
 
-@pytest.fixture
-def dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A hub whose port nobody listens on, and nothing fetched before."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-
-
-@pytest.fixture
-def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+class Empty(BaseHTTPRequestHandler):
     """A hub that answers, and has no repository."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        do_GET = do_HEAD  # noqa: N815
+    do_GET = do_HEAD  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    yield
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    def log_message(self, *_: object) -> None:
+        pass
 
 
-@pytest.mark.usefixtures("dead")
-@pytest.mark.parametrize(("name", "shown"), list(zip(NAMES, SHOWN, strict=True)))
-def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str, shown: str) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HTTPServer]:
+    """A hub without repositories, and nothing fetched before; it answers once it serves."""
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        yield server
+
+
+@pytest.mark.parametrize(("name", "shown"), NAMES)
+def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(hub: HTTPServer, name: str, shown: str) -> None:
+    hub.server_close()
     start = time.monotonic()
     with pytest.raises(NetworkError) as caught:
         load_model(name)
@@ -78,8 +62,13 @@ def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str, shown: st
     assert not constants.HF_HUB_OFFLINE
 
 
-@pytest.mark.usefixtures("empty")
-@pytest.mark.parametrize(("name", "shown"), list(zip(NAMES, SHOWN, strict=True))[4:])
-def test_a_repository_that_is_not_there(name: str, shown: str) -> None:
-    with pytest.raises(InputError, match=f"the hub has no {shown}, or wants a login for it; check the name"):
-        load_model(name)
+@pytest.mark.parametrize(("name", "shown"), NAMES[3:])
+def test_a_repository_that_is_not_there(hub: HTTPServer, name: str, shown: str) -> None:
+    thread = threading.Thread(target=hub.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(InputError, match=f"the hub has no {shown}, or wants a login for it; check the name"):
+            load_model(name)
+    finally:
+        hub.shutdown()
+        thread.join()

@@ -169,6 +169,7 @@ def test_a_spoiled_folder_is_one_sentence(tmp_path: Path, spoil: Any, said: str)
         ("micro", "'micro' is a model without weights; give a run's folder"),
         ("x" * 5000, "does not exist"),
         ("other.ckpt", "is not a checkpoint of this package's training; name its library"),
+        ("bert", "of type 'bert'; of transformers, align and clip are read"),
         ("run", "is not done; finish it, or give its last checkpoint run/checkpoints/last.ckpt"),
     ],
 )
@@ -179,5 +180,7 @@ def test_what_is_no_model_is_one_sentence(
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, "other.ckpt")
     Path("run/checkpoints").mkdir(parents=True)
     Path("run/checkpoints/last.ckpt").touch()
+    Path("bert").mkdir()
+    Path("bert/config.json").write_text('{"model_type": "bert"}')
     assert said in refusal(source)
     assert len(refusal(source)) < 400

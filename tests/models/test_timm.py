@@ -100,30 +100,18 @@ def test_a_description_only_says_how_a_model_is_built(
     change_json(Path("ours/model.json"), "image", "options", "arguments", to=arguments)
     for folder in (tmp_path, tmp_path / "ours"):
         assert said in refusal(str(folder))
+    for name in ("local-dir:elsewhere", "hf-hub:org/name"):
+        Path("config.json").write_text(json.dumps({**config, "architecture": name}))
+        assert "no timm model is called" in refusal(str(tmp_path))
     Path("config.json").write_text(json.dumps({**config, "model_args": {"drop_rate": 0.1, "global_pool": "max"}}))
     assert load_model(str(tmp_path)).has_head
     assert not Path("ran").exists()
-
-
-@pytest.mark.parametrize("name", ["local-dir:elsewhere", "hf-hub:org/name", "resnet5"])
-def test_an_architecture_is_one_of_timms_own(tmp_path: Path, name: str) -> None:
-    saved(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
-    assert "no timm model is called" in refusal(str(tmp_path))
 
 
 def test_weights_that_are_not_there_or_do_not_fit(tmp_path: Path) -> None:
     assert "weights nowhere.pth does not exist" in refusal("timm:resnet18@nowhere.pth")
     _, source = saved(tmp_path)
     assert "do not fit the model (Error(s) in loading" in refusal(source.replace("resnet18", "vit_tiny_patch16_224"))
-
-
-def test_any_timm_model_can_be_trained_from_scratch() -> None:
-    model = build_model("timm:resnet10t", 0)
-    model.set_head(["dog", "cat"])
-    assert (model.name, model.class_logits(pixels()).shape) == ("timm:resnet10t", (4, 2))
-    with pytest.raises(InputError, match="did you mean resnet10t"):
-        build_model("timm:resnet10", 0)
 
 
 @pytest.mark.parametrize(

@@ -157,11 +157,6 @@ def test_a_description_names_no_code(tmp_path: Path) -> None:
         torch.testing.assert_close(again.embed_images(pixels()), model.embed_images(pixels()))
 
 
-def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    assert "of type 'bert'; of transformers, align and clip are read" in refusal(str(tmp_path))
-
-
 def test_tokenizers_go_to_worker_processes(tmp_path: Path) -> None:
     align_folder(tmp_path)
     for model in (load_model(str(tmp_path)), build_model("micro", 0)):

@@ -185,9 +185,6 @@ def _run(rank: int, function: Callable[..., Any], world_size: int, folder: str, 
 
 _KILLED = """
 import os, pickle, signal, sys
-from imagenet_captions.images.examples import Class, Examples, Texts
-from imagenet_captions.training.batches import Loader, Samples, Tokenize, Transform
-from imagenet_captions.training.data import CaptionSampler
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.train import train
 step, kept = int(sys.argv[2]), TrainingModule.training_step

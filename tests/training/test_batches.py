@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import pytest
 import torch
@@ -45,17 +45,16 @@ def test_a_batch_has_each_images_own_things() -> None:
 
 
 @pytest.mark.parametrize("transform", [TrainTransform(SPEC, (0.3, 1.0), flip=True), TwoViews(SPEC)])
-def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
+def test_workers_change_nothing_and_a_resumed_loader_goes_on(transform: TrainTransform | TwoViews) -> None:
     seen = []
-    for workers in (0, 1, 2):
-        order = ShardedSampler(21, 6, 2)
+    for workers in (0, 2):
+        order = ShardedSampler(21, 6, 2, endless=True)
         loader = loader_of(made(21), transform, order, CAPTIONS, lengths, seed=2, workers=workers)
-        seen.append([])
-        for epoch in range(2):
-            order.start(epoch)
-            seen[-1] += [_plain(batch) for batch in loader]
-    assert seen[0] == seen[1] == seen[2]
+        seen.append([_plain(batch) for batch in islice(loader, 6)])
+    assert seen[0] == seen[1]
     assert seen[0][0] != seen[0][3]
+    order.start(0, 2)
+    assert [_plain(batch) for batch in islice(loader, 4)] == seen[0][2:]
 
 
 def _plain(batch: Batch) -> tuple[object, ...]:
@@ -78,17 +77,6 @@ def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
         assert torch.equal(sample(3, 0), other)
     assert not torch.equal(sample(3, 0), sample(3, 1))
     assert not torch.equal(sample(3, 0), sample(3, 0, seed=1))
-
-
-def test_a_resumed_loader_goes_on_with_the_same_batches() -> None:
-    orders = ShardedSampler(22, 4, 9), ShardedSampler(22, 4, 9)
-    first, again = (
-        loader_of(made(22), TrainTransform(SPEC), order, CAPTIONS, lengths, seed=9, workers=2) for order in orders
-    )
-    whole = [_plain(batch) for batch in first]
-    orders[1].start(0, 3)
-    assert [_plain(batch) for batch in again] == whole[3:]
-    assert len(whole) == 5
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -39,16 +39,6 @@ def test_epochs_and_seeds_have_other_orders_and_leave_out_others() -> None:
     assert len({(set(range(101)) - set(order.tolist())).pop() for order in orders}) > 5
 
 
-def test_a_run_goes_on_where_it_was_broken_off() -> None:
-    sampler = ShardedSampler(100, 8, 1)
-    whole = epoch_of(sampler, 3)
-    sampler.start(3, 5)
-    shares = list(sampler)
-    assert [(share.epoch, share.step) for share in shares] == [(3, step) for step in range(5, 12)]
-    assert [share.rows.tolist() for share in shares] == whole[5:]
-    assert len(sampler) == 12
-
-
 @pytest.mark.parametrize(
     ("count", "batch", "processes", "words"),
     [(10, 6, 4, "6 images cannot be shared out evenly to 4"), (3, 4, 4, "3 images are too few"), (5, 0, 1, "of 0")],

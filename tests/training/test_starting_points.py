@@ -44,11 +44,10 @@ def accuracy(model: Path, data: Path, *classifier: Any) -> float:
     return float(found["top1"])
 
 
-@pytest.mark.parametrize("model", ["align-micro", "micro", "vit-micro"])
-def test_twenty_steps_saved_reloaded_and_evaluated(data: Path, tmp_path: Path, model: str) -> None:
-    result = train(settings(data, tmp_path / "run", model=model, steps=20))
+def test_steps_saved_reloaded_and_evaluated(data: Path, tmp_path: Path) -> None:
+    result = train(settings(data, tmp_path / "run", model="align-micro", steps=7))
     assert result is not None
-    assert (result.steps, result.images) == (20, 6 * 24 + 16)
+    assert (result.steps, result.images) == (7, 56)
     assert 0 <= accuracy(result.run, data, "zero-shot", "one") <= 1
 
 

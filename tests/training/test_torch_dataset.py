@@ -15,8 +15,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering import filter_to_dataset
-from imagenet_captions.dataset.settings import FilterSettings
 from tests.dataset.made import make_dataset, rows
 
 Batches = list[dict[str, Any]]
@@ -115,9 +113,8 @@ def test_a_loop_goes_on_in_the_middle_of_an_epoch(dataset: Path, workers: int, c
 
 def test_a_state_after_the_last_batch_is_the_next_epochs_first() -> None:
     sampler = ic.ResumableSampler(range(10), 5)
-    states = [sampler.state_dict() for _ in sampler.counted(sampler)]
-    assert [(state["epoch"], state["step"]) for state in states] == [(0, 1), (1, 0)]
-    assert sampler.state_dict() == states[-1] == {"rows": 10, "batch_size": 5, "seed": 0, "epoch": 1, "step": 0}
+    assert [sampler.state_dict()["step"] for _ in sampler.counted(sampler)] == [1, 0]
+    assert sampler.state_dict() == {"rows": 10, "batch_size": 5, "seed": 0, "epoch": 1, "step": 0}
 
 
 def test_processes_share_each_batch_and_their_number_may_change() -> None:
@@ -149,16 +146,6 @@ def test_what_would_go_wrong_in_silence_is_refused() -> None:
             other.load_state_dict(state)
     with pytest.raises(ic.InputError, match="`rank` must be at least 0 and below `world_size`, 2, not 2"):
         ic.ResumableSampler(range(10), 4, rank=2, world_size=2)
-
-
-def test_a_shuffled_dataset_has_the_same_items(dataset: Path, tmp_path: Path) -> None:
-    filter_to_dataset(dataset, tmp_path / "shuffled", FilterSettings(shuffle=5, shards=3), workers=1)
-    before, after = (ic.torch_dataset(each, size=8) for each in (dataset, tmp_path / "shuffled"))
-    items = [{item["image_id"]: item for item in data} for data in (before, after)]
-    assert list(items[0]) != list(items[1])
-    for key, item in items[0].items():
-        assert torch.equal(item.pop("image"), items[1][key].pop("image"))
-        assert item == items[1][key]
 
 
 def test_without_torch_it_is_one_sentence(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
