@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, default_convert, get_worker_info
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Examples
 from imagenet_captions.images.pixels import (
     BrokenImage,
@@ -25,7 +25,7 @@ from imagenet_captions.images.pixels import (
     worker_context,
 )
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.data import CaptionSampler, make_sampler, with_captions
+from imagenet_captions.training.data import CaptionSampler, make_sampler, unusable, with_captions
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, Recipe
 from imagenet_captions.training.sampler import ShardedSampler, Share, step_size
@@ -151,10 +151,7 @@ class Samples:
             try:
                 made = self.transform(self.examples.image(row), generator)
             except BrokenImage as error:
-                raise InputError(
-                    f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} "
-                    f"cannot be used ({error}); repair it, or leave it out with `ids`"
-                ) from None
+                raise unusable(self.examples, row, error, "leave it out with `ids`") from None
             views = made if isinstance(made, tuple) else (made,)
             if not filled:
                 filled = [_empty(len(rows), view) for view in views]

@@ -220,16 +220,16 @@ class TorchDataset:
                 return EvalTransform(ImageSpec(size=self.size))(data)
             image = Image.fromarray(decode(data).permute(1, 2, 0).numpy())
         except BrokenImage as error:
-            raise InputError(
-                f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
-                f"({error}); repair it, or filter it out"
-            ) from None
-        before = torch.get_rng_state()  # of the CPU: a loop in this process draws from it too
-        torch.default_generator.manual_seed(sample_seed(self.seed, epoch, row))
-        try:
+            raise unusable(self.examples, row, error, "filter it out") from None
+        with torch.random.fork_rng(devices=[]):  # a loop in this process draws from it too
+            torch.default_generator.manual_seed(sample_seed(self.seed, epoch, row))
             return self.transform(image)
-        finally:
-            torch.set_rng_state(before)
+
+
+def unusable(examples: Examples, row: int, error: Exception, instead: str) -> InputError:
+    """Build the error for an image that cannot be decoded."""
+    image = f"the image {shortened(examples.image_id(row))} of {examples.source}"
+    return InputError(f"{image} cannot be used ({error}); repair it, or {instead}")
 
 
 def torch_dataset(

@@ -191,7 +191,7 @@ def test_the_card_says_how_a_run_was_trained(tmp_path: Path) -> None:
     run = settings(write_images(tmp_path / "data.parquet"), tmp_path / "run", steps=2)
     train(run)
     for source in (run.out, run.out / "model", run.out / "checkpoints" / "last.ckpt"):
-        card = (export_model(str(source), "open_clip", tmp_path / source.name) / "README.md").read_text()
+        card = (export_model(str(source), "open_clip", tmp_path / f"of {source.name}") / "README.md").read_text()
         assert "contrastive, from random weights, 2 steps of 8 images a step, adamw, learning rate 0.002" in card
         assert "**Dataset**: data.parquet\n" in card
         assert str(tmp_path) not in card

@@ -135,7 +135,7 @@ def test_no_code_of_a_tokenizer_is_run(tmp_path: Path, monkeypatch: pytest.Monke
     about = {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": ["evil.EvilTokenizer", None]}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(about))
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilTokenizer: pass\n")
-    assert "cannot be loaded" in refusal(str(tmp_path))
+    assert re.search("cannot be loaded|has no tokenizer", refusal(str(tmp_path)))
     assert not (tmp_path / "ran").exists()
 
 
