@@ -59,43 +59,26 @@ def test_the_published_models_in_one_command(tmp_path: Path) -> None:
     assert mixed.startswith("note: ImageNet-R, ObjectNet, ImageNet-A: some models are compared on the shift's own")
     assert mixed.endswith("--all-classes compares all alike, and gives a mean to CLIP RN50, CLIP ViT-B/32")
     rows = {row["model"]: row for row in read_csv(table)}
-    assert {"CLIP RN50", "CLIP ViT-L/14-336", "ALIGN", "BASIC-L"} <= set(rows)
     assert {row["baseline"] for row in rows.values()} == {"auto"}
-    without = [name for name, row in rows.items() if not row["mean_effective_robustness"]]
-    assert without == ["CLIP RN50", "CLIP ViT-B/32"]
-    marks: dict[str, list[str]] = {"": [], "sparse": [], "extrapolated": []}
     for name, row in rows.items():
-        if name in without:
+        if name in ("CLIP RN50", "CLIP ViT-B/32"):
             assert "R and ObjectNet are compared on their own classes" in row["mean_note"]
         else:
             assert float(row["mean_effective_robustness"]) > 5
             assert (row["mean_compared_on"], row["mean_note"]) == ("all classes", "")
-            marks[row["mean_mark"]].append(name)
-    assert marks["extrapolated"] == ["BASIC-L"]
-    assert marks["sparse"] == []
-    ordinary = [
-        (row["imagenet-v2_ordinary_below"], int(row["imagenet-v2_ordinary_trainings"])) for row in rows.values()
-    ]
-    assert {below for below, _ in ordinary[:-1]} == {"100"}
-    assert all(trainings >= 5 for _, trainings in ordinary[:-1])
-    assert all(0.2 < float(row["imagenet-v2_ordinary_deviation"]) < 1 for row in rows.values())
+            assert row["mean_mark"] == ("extrapolated" if name == "BASIC-L" else "")
+            assert name == "BASIC-L" or int(row["imagenet-v2_ordinary_trainings"]) >= 5
+        assert name == "BASIC-L" or row["imagenet-v2_ordinary_below"] == "100"
+        assert 0.2 < float(row["imagenet-v2_ordinary_deviation"]) < 1
     lines = {re.split("  +", line)[0]: line for line in done.stdout.splitlines()}
     assert lines["BASIC-L"].count("^") == 6
     assert lines["OpenCLIP RN50 YFCC-15M"].count(" p100") == 5
     assert "*" not in lines["CLIP RN50"]
     assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
-    assert all(lines[model].endswith("auto") for model in ("ALIGN", "CLIP RN50"))
-    for text in (
-        "* against the accuracy on all",
-        "p: the percentage of",
-        "^ extrapolated: ",
-        "local curve, r 0.9998, n 200 of 92 trainings",
-    ):
+    for text in ("* against the accuracy on all", "p: the percentage of", "^ extrapolated: ", "n 200 of 92 trainings"):
         assert text in done.stdout
     code, by_line = invoke("robustness", "published", "--baseline", "imagenet-only")
-    assert code == 0
-    assert "imagenet-v2 from imagenet: slope 0.9327" in by_line
-    assert "sparse" not in by_line
+    assert (code, "imagenet-v2 from imagenet: slope 0.9327" in by_line, "sparse" in by_line) == (0, True, False)
 
 
 def write_own(path: Path, models: int) -> None:
@@ -242,6 +225,7 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_docs(tmp_path: Path) -> None:
     scripts = re.findall(r"```bash\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert len(scripts) == 3

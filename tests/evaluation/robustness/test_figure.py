@@ -16,7 +16,7 @@ from PIL import Image
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.drawing import check_figure_path, choose_ticks, legend_text, to_logits
-from imagenet_captions.evaluation.robustness.fits import BASELINES, own_baseline
+from imagenet_captions.evaluation.robustness.fits import own_baseline
 from imagenet_captions.evaluation.robustness.measure import measure_robustness
 from imagenet_captions.evaluation.robustness.output import CURVES, MEAN_LABEL, draw_robustness, make_panels
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, Results, read_published
@@ -26,15 +26,15 @@ RN50 = read_published().rows[0]
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    report = measure_robustness(read_published().rows)
+    report = measure_robustness([RN50])
     for name in ("a", "b"):
         draw_robustness(report, tmp_path / f"{name}.{suffix}")
     drawn = (tmp_path / f"a.{suffix}").read_bytes()
     assert drawn == (tmp_path / f"b.{suffix}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
     if suffix == "svg":
         assert ElementTree.fromstring(drawn).tag.endswith("svg")
         assert b"<dc:date>" not in drawn
+        assert b"ImageNet models in the fit" in drawn
     else:
         with Image.open(tmp_path / "a.png") as image:
             assert min(image.size) > 1000
@@ -44,11 +44,9 @@ def test_only_the_testbeds_models_are_called_imagenets(tmp_path: Path) -> None:
     """A table of one's own, as for several ID sets, has models of any training data."""
     rows = [Result(str(at), {IMAGENET: 20.0 + 5 * at, "imagenet-v2": 15.0 + 4 * at}) for at in range(8)]
     table = own_baseline(Results(tuple(rows), ("model", IMAGENET, "imagenet-v2"), "percent"), "mine.csv")
-    for baseline, expected in ((table, False), ("auto", True)):
-        draw_robustness(measure_robustness(rows, baseline), tmp_path / "a.svg")
-        drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
-        assert "models in the fit" in drawn
-        assert ("ImageNet models in the fit" in drawn) == expected
+    draw_robustness(measure_robustness(rows, table), tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert ("models in the fit" in drawn, "ImageNet models in the fit" in drawn) == (True, False)
 
 
 def test_panels_are_the_mean_and_every_fit() -> None:
@@ -64,8 +62,7 @@ def test_panels_are_the_mean_and_every_fit() -> None:
     assert own == shifts, "on the shifts' own classes a model has no single place in a panel of the mean"
 
 
-@pytest.mark.parametrize("all_classes", [False, True])
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(("baseline", "all_classes"), [("auto", False), ("auto", True), ("imagenet-only", False)])
 def test_heights_above_the_curves_are_the_values(baseline: str, all_classes: bool) -> None:
     report = measure_robustness(read_published().rows, baseline, all_classes)
     panels = make_panels(report)
@@ -164,7 +161,7 @@ def test_models_at_the_ends_lie_within_the_axes(tmp_path: Path, monkeypatch: pyt
         assert bottom < y[0] < top
 
 
-@pytest.mark.parametrize("ends", [(0.01, 99.99), (3, 60), (63, 84), (88, 97), (97.0, 99.9), (40, 49)])
+@pytest.mark.parametrize("ends", [(0.01, 99.99), (97.0, 99.9), (40, 49)])
 def test_an_axis_has_four_ticks_to_twenty(ends: tuple[float, float]) -> None:
     ticks = choose_ticks(*ends)
     assert 3 <= len(ticks) <= 20
@@ -184,7 +181,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert legend_text(ours) == ours, "our own texts are not cut"
 
 
-@pytest.mark.parametrize(("models", "published"), [(1, False), (9, True), (40, True)])
+@pytest.mark.parametrize(("models", "published"), [(1, False), (40, True)])
 def test_the_legend_stays_inside_the_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: int, published: bool
 ) -> None:
