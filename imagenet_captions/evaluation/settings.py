@@ -249,6 +249,13 @@ class RobustnessSettings:
         check(self)
         if self.baseline is not None and self.baseline_from is not None:
             raise InputError("`baseline` names models of the testbed and `baseline_from` your own; give one of the two")
+        for name in self.id_sets:
+            if self.id_sets.count(name) > 1:
+                raise InputError(f"`id_sets` {quoted(name)} is given twice; give each test set once")
+            if any(name in (shift.column, shift.same_classes) for shift in SHIFTS):
+                raise InputError(f"`id_sets` {quoted(name)} is not in-distribution; give {IMAGENET} and sets of yours")
+        if len(self.id_sets) == 1:
+            raise InputError(f"`id_sets` takes two or more test sets; give {IMAGENET} and another one")
         if self.shipped:
             refuse(self, ("units", "with_published"), "for the published results")
 

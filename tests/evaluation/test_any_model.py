@@ -1,4 +1,4 @@
-"""Models of open_clip, timm and transformers, measured, and their scores beside those libraries' own."""
+"""Models of open_clip and timm, measured, and their scores beside those libraries' own."""
 
 from __future__ import annotations
 
@@ -6,31 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
-import pytest
 import timm
 import torch
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.evaluation.classifiers import embed_names
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
-from imagenet_captions.evaluation.extract import Reading, extract
+from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.evaluation.settings import ClassifierSettings
-from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.pixels import EvalTransform, normalise
 from imagenet_captions.models.load import load_model
 from tests.evaluation.made_sets import picture, write_files
-from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder
+from tests.models.conftest import TINY_VIT, open_clip_folder
 
 CPU = Reading(4, 1, "cpu")
-WNIDS = classes.wnids()[:3]
-
-
-@pytest.fixture
-def val(tmp_path: Path) -> Path:
-    """Six images of three classes."""
-    files = {f"{wnid}/{number}.png": picture(90 * number, 50, 40, "PNG") for wnid in WNIDS for number in range(2)}
-    return write_files(tmp_path / "val", files)
 
 
 def test_a_zero_shot_classifier_is_open_clips(tmp_path: Path) -> None:
@@ -42,24 +32,6 @@ def test_a_zero_shot_classifier_is_open_clips(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = open_clip.build_zero_shot_classifier(theirs, tokenizer, names, templates, device="cpu")
     np.testing.assert_allclose(found.T, expected.numpy(), atol=1e-5)
-
-
-def test_scores_of_open_clips_model(tmp_path: Path, val: Path) -> None:
-    theirs = open_clip_folder(tmp_path / "model", TINY_VIT)
-    model = load_model(str(tmp_path / "model"))
-    test_set = open_test_set("imagenet", val, tmp_path)
-    found = extract(model, test_set.images, "joint", CPU)
-    transform = EvalTransform(model.spec)
-    pixels = torch.stack([transform(test_set.images.image(index)) for index in range(6)])
-    with torch.no_grad():
-        expected = theirs.encode_image(normalise(pixels, model.spec), normalize=True).numpy()
-    assert found.values == pytest.approx(expected, abs=1e-5)
-
-
-def test_align_by_folder(tmp_path: Path, val: Path) -> None:
-    align_folder(tmp_path / "align")
-    settings = EvaluateSettings(str(tmp_path / "align"), (("imagenet", val),), ClassifierSettings(prompts="one"), CPU)
-    assert evaluate(settings)["test_sets"]["imagenet"]["n"] == 6
 
 
 def test_the_head_of_a_timm_model(tmp_path: Path) -> None:

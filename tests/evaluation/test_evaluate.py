@@ -217,10 +217,15 @@ def test_broken_images_are_counted_and_named(tmp_path: Path, caplog: pytest.LogC
     assert "imagenet is incomplete: 7 of 50,000 images, 6 of 1000 classes" in caplog.text
 
 
-def test_no_image_that_can_be_decoded(tmp_path: Path) -> None:
-    write_files(tmp_path / "val", {f"{WNIDS[0]}/not.jpg": b"<html>"})
+def test_what_gives_no_accuracy_is_refused(tmp_path: Path) -> None:
+    write_files(tmp_path / "none", {f"{WNIDS[0]}/not.jpg": b"<html>"})
     with pytest.raises(InputError, match=r"none of the 1 images of imagenet can be decoded; .*not.jpg"):
-        evaluate_model(MadeModel(), zero_shot(imagenet=(tmp_path / "val", [], np.empty(0))))
+        evaluate_model(MadeModel(), zero_shot(imagenet=(tmp_path / "none", [], np.empty(0))))
+    model = MadeModel()
+    model.join.data[0, 0] = float("nan")
+    labels, pixels = write_folders(tmp_path / "val", list(WNIDS[:2]), 0)
+    with pytest.raises(InputError, match="NaN"):
+        evaluate_model(model, zero_shot(imagenet=(tmp_path / "val", labels, pixels)))
 
 
 def test_workers_and_batches_change_nothing(tmp_path: Path) -> None:
@@ -230,6 +235,11 @@ def test_workers_and_batches_change_nothing(tmp_path: Path) -> None:
     spread = extract(model, examples, "features", Reading(4, 2, "cpu"))
     assert alone.indices.tolist() == spread.indices.tolist() == list(range(10))
     assert alone.values == pytest.approx(spread.values, abs=1e-4)
+    (tmp_path / "in" / "b" / "1.png").unlink()
+    for workers in (1, 2):
+        with pytest.raises(InputError, match=r"1\.png cannot be read") as raised:
+            extract(model, examples, "features", Reading(1, workers, "cpu"))
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -173,14 +173,14 @@ def _nearness(x: Floats, weights: Floats, places: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """The models that a baseline is fitted to, and whether by local curves, if there are enough, or linearly.
+    """The models that a baseline is fitted to.
 
-    With `by_run`, every training counts once, however many checkpoints of it there are.
+    With `by_run`, every training counts once, however many checkpoints of it there are, and enough of them get a local
+    curve over a single column.
     """
 
     name: str
     models: tuple[Result, ...]
-    local: bool
     over: str
     by_run: bool = True
 
@@ -214,12 +214,12 @@ def named_baseline(name: str) -> Baseline:
         and not any(word in result.model for word in left_out)
         and result.accuracies.get(IMAGENET, -1.0) >= least
     )
-    return Baseline(name, models, name == "auto", over[name], name == "auto")
+    return Baseline(name, models, over[name], by_run=name == "auto")
 
 
 def own_baseline(table: Results, name: str) -> Baseline:
     """Return a baseline of the models of a table, which `name` says in a sentence."""
-    return Baseline(name, table.rows, True, f"in logit space over the models of {name}")
+    return Baseline(name, table.rows, f"in logit space over the models of {name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,7 +351,7 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     curve: Curves | Planes
     draws: Curves | Planes
     near = None
-    if baseline.local and len(columns) == 1 and len(np.unique(runs)) >= _LEAST_FOR_A_CURVE:
+    if baseline.by_run and len(columns) == 1 and len(np.unique(runs)) >= _LEAST_FOR_A_CURVE:
         z = np.random.default_rng(2).standard_normal((DRAWS, trainings))
         near = fit_local(x[:, 0], y, runs, z)
         curve, draws = near.curve, near.draws

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.errors import shortened
 from imagenet_captions.evaluation.intervals import Floats, middle
 from imagenet_captions.evaluation.robustness.fits import (
     BASELINES,
@@ -23,7 +23,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     named_baseline,
     on_first_column,
 )
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, Results
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result
 
 SAME, ALL = "same classes", "all classes"
 LONGEST_NAME = 60  # letters of a model's name in a sentence
@@ -109,36 +109,19 @@ def measure_robustness(
 
 
 def measure_multi_id(
-    results: Sequence[Result], id_sets: Sequence[str], models: Sequence[Result], over: str, all_classes: bool = False
+    results: Sequence[Result], ids: Sequence[str], models: Sequence[Result], over: str, all_classes: bool = False
 ) -> RobustnessReport:
     """Return the same by planes on several ID sets over `models`, the models of the table `over`.
 
     R, A and ObjectNet are compared on the same classes where the accuracies on these classes are there for all ID sets,
     such as `yfcc_on_r_classes`, unless `all_classes` is given. Raises NoFitError if no shift has a fit.
     """
-    ids = check_id_sets(id_sets)
     about = f"linear in logit space over the models of {over} (Shi et al. 2023)"
-    report = _measure(results, Baseline(over, tuple(models), False, about), ids, all_classes)
+    report = _measure(results, Baseline(over, tuple(models), about), tuple(ids), all_classes)
     if not report.fits:
         raise NoFitError(f"nothing can be measured: no model of the results has {', '.join(ids)} and a shift")
     named = replace(report.baseline, name=" + ".join(ids))
     return replace(report, baseline=named, single=tuple(map(on_first_column, report.fits)))
-
-
-def check_id_sets(id_sets: Sequence[str], *tables: tuple[Results, str]) -> tuple[str, ...]:
-    """Return the ID sets; raises InputError for fewer than two, a repeated one, a shift, or one that a table lacks."""
-    for name in id_sets:
-        if id_sets.count(name) > 1:
-            raise InputError(f"`id_sets` {quoted(name)} is given twice; give each test set once")
-        if any(name in (shift.column, shift.same_classes) for shift in SHIFTS):
-            raise InputError(f"`id_sets` {quoted(name)} is not in-distribution; give {IMAGENET} and sets of your own")
-    if len(id_sets) < 2:
-        raise InputError(f"`id_sets` takes two or more test sets; give {IMAGENET} and another one")
-    for table, whose in tables:
-        for name in id_sets:
-            if name not in table.columns:
-                raise InputError(f"{whose} has no column {quoted(name)}; add the accuracies on this `id_sets`")
-    return tuple(id_sets)
 
 
 def _measure(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagenet_captions.errors import InputError, aligned, shortened
+from imagenet_captions.errors import InputError, aligned, quoted, shortened
 from imagenet_captions.evaluation.drawing import (
     IDENTITY,
     LINE,
@@ -44,7 +44,6 @@ from imagenet_captions.evaluation.robustness.measure import (
     ModelRobustness,
     RobustnessReport,
     ShiftRobustness,
-    check_id_sets,
     measure_multi_id,
     measure_robustness,
     worst,
@@ -82,7 +81,7 @@ _LEGEND = {
 
 def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> str:
     """Return the effective robustness of a table's models as text; the files that are asked for are written."""
-    ids = check_id_sets(settings.id_sets) if settings.id_sets else ()
+    ids, own = settings.id_sets, settings.baseline_from
     results = None if settings.shipped else settings.results
     table = read_published() if results is None else read_results(results, settings.units, ids)
     if settings.plot is not None:
@@ -92,13 +91,15 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
     for name in table.own:
         if not any(name.startswith(each) for each in ids):
             log.info("%s is not among the shifts, and only `id_sets` reads it", name)
-    own = settings.baseline_from
     with producing(settings.outputs(), [results, own], overwrite) as partials:
         named = (table, settings.results.name)
         source = named if own is None else (read_results(own, own=ids), own.name)
         multi = None
         if ids:
-            check_id_sets(ids, named, source)
+            for read, whose in (named, source):
+                missing = next((name for name in ids if name not in read.columns), None)
+                if missing is not None:
+                    raise InputError(f"{whose} has no column {quoted(missing)}; add the accuracies on this `id_sets`")
             multi = measure_multi_id(table.rows, ids, source[0].rows, source[1], settings.all_classes)
         baseline = settings.baseline or "auto" if own is None else own_baseline(*source)
         report = measure_robustness(table.rows, baseline, settings.all_classes)

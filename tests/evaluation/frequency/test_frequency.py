@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.frequency import (
@@ -48,10 +49,8 @@ def write_data(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_numbers_are_scipys(seed: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    generator = np.random.default_rng(seed)
+def test_the_numbers_are_scipys() -> None:
+    generator = np.random.default_rng(0)
     counts = generator.integers(0, 6, 40) ** 3  # with ties, and classes that never occur
     correct = generator.integers(0, 11, 40)
     per_class = {f"class {at}": (10, int(right)) for at, right in enumerate(correct)}

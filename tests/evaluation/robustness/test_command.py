@@ -156,6 +156,8 @@ def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "few.csv has 4 models with imagenet, yfcc, laion and imagenet-v2 above 0",
         ),
         ("imagenet", "--id takes two or more"),
+        ("imagenet imagenet", "--id 'imagenet' is given twice"),
+        ("imagenet imagenet_on_r_classes", "--id 'imagenet_on_r_classes' is not in-distribution"),
         ("yfcc laion cc12m", "few.csv has no column 'cc12m'; add the accuracies on this --id"),
     ],
 )

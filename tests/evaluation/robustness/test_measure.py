@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.robustness.fits import (
     BASELINES,
@@ -21,7 +20,6 @@ from imagenet_captions.evaluation.robustness.fits import (
 from imagenet_captions.evaluation.robustness.measure import (
     ALL,
     SAME,
-    check_id_sets,
     measure_multi_id,
     measure_robustness,
     write_notes,
@@ -261,19 +259,6 @@ def test_models_beyond_those_of_the_fit_are_marked_and_those_without_a_logit_lef
     report = measure_multi_id(zero, IDS, zero, "made")
     assert report.fits[0].left_out == ("zero",)
     assert report.models[-1].shifts == {}
-
-
-@pytest.mark.parametrize(
-    ("ids", "sentence"),
-    [
-        (["imagenet"], "`id_sets` takes two or more test sets"),
-        (["imagenet", "imagenet"], "'imagenet' is given twice"),
-        (["imagenet", "imagenet-v2"], "'imagenet-v2' is not in-distribution"),
-    ],
-)
-def test_wrong_sets_are_refused(ids: list[str], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        check_id_sets(ids)
 
 
 def test_too_few_models_and_collinear_sets_are_refused() -> None:
