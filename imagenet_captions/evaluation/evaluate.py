@@ -29,6 +29,7 @@ from imagenet_captions.evaluation.results import (
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import EvaluateSettings, Reading
 from imagenet_captions.evaluation.testsets import TestSet, leave_out, open_test_set
+from imagenet_captions.imagenet.classes import wnids
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
@@ -49,11 +50,15 @@ class Measured:
 
 
 def measure_test_set(model: Model, classifier: Classifier, test_set: TestSet, reading: Reading) -> Measured:
-    """Measure a model on a test set; ImageNet also gets entries on the classes of R, A and ObjectNet."""
+    """Measure a model on a test set.
+
+    ImageNet, and a set of the user's own with its 1000 classes, also get entries on the classes of R, A and ObjectNet.
+    """
     found = extract(model, test_set.images, classifier.view, reading, border=test_set.border, what=test_set.name)
     parts = {test_set.name: test_set}
-    if test_set.name == IMAGENET:
-        parts |= {each.same_classes: _on_classes_of(test_set, each.column) for each in SHIFTS if each.same_classes}
+    if test_set.answers == wnids() and (test_set.name == IMAGENET or test_set.name not in KNOWN):
+        shifts = [shift for shift in SHIFTS if shift.same_classes]
+        parts |= {shift.on_own_classes(test_set.name): _on_classes_of(test_set, shift.column) for shift in shifts}
     entries: dict[str, Any] = {}
     answers = []
     for name, part in parts.items():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +19,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
+from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.images.tables import SeparatedTable
 from imagenet_captions.images.tars import TarReader, json_object, read_samples
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from imagenet_captions.outcomes import share
 from imagenet_captions.sources import yfcc
-from imagenet_captions.storage.files import require_there, write_json
+from imagenet_captions.storage.files import require_file, require_there, write_json
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import open_parquet_writer, read_files, read_metadata, read_schema
+from imagenet_captions.storage.parquet import (
+    RowReader,
+    open_parquet_writer,
+    read_files,
+    read_metadata,
+    read_schema,
+)
 from imagenet_captions.storage.places import Place, expand_pattern
 from imagenet_captions.storage.progress import progress, track
 from imagenet_captions.storage.texts import read_blocks
@@ -42,6 +51,9 @@ _WNIDS = pa.array([each.wnid for each in _CLASSES], pa.string())
 _NAMES = pa.array([each.name for each in _CLASSES], pa.string())
 _NAMED = "__named__"  # all labels that a row names
 _TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known
+_ROW = "__row__"  # the number of the row in the table
+_IDS = ("image_id", "__key__", "key", "photo_id", "id")
+_HELD, _IMAGES_AT_ONCE = 100_000, 64  # rows
 # Columns to look for names in: all of the first, else one of the second.
 _FIELDS = ("title", "description", "tags", "txt")
 _ALONE = ("caption", "text", "txt", "captions")
@@ -97,6 +109,10 @@ class LabelReport:
             part = f"{share(count, rows):>8}" if rows else ""
             lines.append(f"{name.replace('_', ' '):<15}{count:>12,}{part}")
         lines += [f"skipped: {reason}: {count:,}" for reason, count in self.skipped.items()]
+        if test_set := self.found.get("test_set"):
+            told = "the test set has {rows:,} rows of {classes:,} classes, {short_classes:,} of them with fewer"
+            noise = "" if test_set["label_noise"] is None else "; label noise {label_noise:.4f} of {known_class:,} rows"
+            lines.append(f"{told}{noise}".format_map(test_set))
         if known:
             scores = [(name, self.found[name]) for name in ("precision", "recall")]
             shares = (f"{name} none" if value is None else f"{name} {value:.4f}" for name, value in scores)
@@ -109,13 +125,14 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
     class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
-    with either engine. `overwrite` replaces files that exist.
+    with either engine. `overwrite` replaces files that exist. With `per_class` the result is a test set: the same
+    number of rows of each class, with their images and the names of all classes.
     """
     ending, multi = out.suffix.lower(), settings.mode is Mode.MULTI
     if ending not in {".parquet", *_SEPARATORS}:
         raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
     beside = [report_path(out, ".json"), report_path(out, ".tsv")]
-    with producing([out], [table], overwrite, beside) as (summary, per_class, product):
+    with producing([out], [table, settings.without], overwrite, beside) as (summary, per_class, product):
         source = open_table(table)
         texts = _text_columns(source.schema, settings.texts)
         schema = _labelled_schema(source.schema, multi)
@@ -123,19 +140,27 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
         matching = {"case_sensitive": settings.case_sensitive, "strict": settings.mode is Mode.STRICT}
         find = partial(label_batch, texts=texts, truth=truth, **matching)
         named, totals = np.zeros(3, np.int64), np.zeros((4, len(_CLASSES)), np.int64)
+        test_set = None
+        if settings.per_class is not None:
+            test_set = _TestSet(settings.per_class, settings.seed, source, schema, ending == ".parquet")
+            schema = test_set.schema
         with _open_writer(product, ending, schema) as write:
-            for batch in settings.engine.map_batches(find, source.batches, settings.workers):
+            for batch in settings.engine.map_batches(find, _numbered(source, settings.without), settings.workers):
                 for total, more in zip((named, totals), _counted(batch, multi), strict=True):
                     total += more
-                rows = _labelled(batch, multi, schema)
-                if len(rows):
+                if test_set is not None:
+                    test_set.add(batch)
+                elif len(rows := _labelled(batch, multi, schema)):
                     write(rows)
+            if test_set is not None:
+                test_set.write(write)
         none, one, several = named.tolist()
         found = {"rows": none + one + several, "labelled": one + several if multi else one}
         found |= {"named_none": none, "named_one": one, "named_several": several}
         how = {"mode": settings.mode.value, "text": list(texts), "case_sensitive": settings.case_sensitive}
         scores = _scores(*totals[1:].sum(axis=1).tolist())
-        report = LabelReport(how, found | scores, dict(sorted(source.skipped.items())))
+        chosen = {} if test_set is None else {"test_set": test_set.summary()}
+        report = LabelReport(how, found | scores | chosen, dict(sorted(source.skipped.items())))
         write_json(summary, {"format": REPORT_FORMAT, **report.as_dict()})
         with per_class.open("w", encoding="utf-8", newline="") as opened:
             header = ["label", "wnid", "class_name", "given", *scores]
@@ -203,6 +228,24 @@ def label_batch(
     return pa.RecordBatch.from_arrays([*batch.columns, named, true], schema=schema)
 
 
+def _numbered(source: CaptionTable, without: Place | None) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a table with the numbers of their rows, without the rows that a list of ids names."""
+    listed, name = None, source.id_column
+    if without is not None:
+        if name is None:
+            raise InputError(f"`without` needs a column of ids, called {', '.join(_IDS)}; the table has none")
+        lines = map(str.strip, require_file(without, "the list of ids").read_text(encoding="utf-8").splitlines())
+        listed = pa.array({read_image_id(line) or line for line in lines if line}, pa.string())
+    start = 0
+    for batch in source.batches:
+        rows = batch.append_column(_ROW, pa.array(np.arange(start, start + len(batch))))
+        start += len(batch)
+        if listed is not None:
+            rows = rows.filter(pc.invert(pc.is_in(batch[name].cast(pa.string()), value_set=listed)))
+            source.skipped["listed in `without`"] += len(batch) - len(rows)
+        yield rows
+
+
 def _true_labels(values: pa.Array) -> pa.Array:
     """Return the labels for numbers, for wnids, and for numbers written as text in a CSV file; others are null."""
     if pa.types.is_integer(values.type):
@@ -228,7 +271,7 @@ def _labelled(batch: pa.RecordBatch, multi: bool, schema: pa.Schema) -> pa.Recor
     if multi:
         ends = pc.subtract(named.offsets, named.offsets[0])
         added = [pa.ListArray.from_arrays(ends, each) for each in added]
-    kept = rows.drop_columns([_NAMED, _TRUTH]).columns
+    kept = rows.drop_columns([_ROW, _NAMED, _TRUTH]).columns
     return pa.RecordBatch.from_arrays([*kept, *added], schema=schema)
 
 
@@ -255,11 +298,71 @@ def _scores(known: int, right: int, wrong: int) -> dict[str, Any]:
     }
 
 
+class _TestSet:
+    """Rows with one label, as many of each class: those that come first in the order of a seed."""
+
+    def __init__(self, per_class: int, seed: int, source: CaptionTable, schema: pa.Schema, in_parquet: bool) -> None:
+        self._per_class, self._seed, self._source, self._plain = per_class, seed, source, schema
+        self._parts: list[pa.Table] = []
+        self._images = source.images if in_parquet else None
+        features: dict[str, Any] = {"label": {"names": list(classes.wnids()), "_type": "ClassLabel"}}
+        if self._images is not None:
+            schema = schema.append(self._images)
+            features["image"] = {"_type": "Image"}
+        self.schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the rows of a `label_batch` that name one class."""
+        self._parts.append(pa.Table.from_batches([batch.filter(pc.equal(pc.list_value_length(batch[_NAMED]), 1))]))
+        if sum(map(len, self._parts)) > _HELD + self._per_class * len(_CLASSES):
+            self._choose()
+
+    def _choose(self) -> pa.Table:
+        table = pa.concat_tables(self._parts)
+        labels = np.asarray(pc.list_flatten(table[_NAMED]))
+        order = seeded_order(table[self._source.id_column or _ROW].cast(pa.string()).to_pylist(), self._seed)
+        order = order[np.argsort(labels[order], kind="stable")]
+        places = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
+        self._parts = [table.take(pa.array(np.sort(order[places < self._per_class])))]
+        return self._parts[0]
+
+    def write(self, write: Callable[[pa.RecordBatch], None]) -> None:
+        """Write the chosen rows in the order of the table, with their images."""
+        if not any(map(len, self._parts)):
+            raise InputError("no row names exactly one class, so there is no test set; give other captions")
+        chosen = self._choose()
+        sizes = [read_metadata(file).num_rows for file in self._source.files]
+        starts = zip(accumulate(sizes, initial=0), self._source.files, strict=False)
+        with closing(RowReader(starts, ["image"])) as reader:
+            for batch in chosen.to_batches(_IMAGES_AT_ONCE):
+                columns = _labelled(batch, False, self._plain).columns
+                if self._images is not None:
+                    columns.append(reader.take(batch[_ROW].to_numpy())["image"].combine_chunks())
+                write(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts of the chosen rows, and the share of wrong labels among those whose class is known."""
+        (chosen,) = self._parts
+        labels, truth = np.asarray(pc.list_flatten(chosen[_NAMED])), pc.fill_null(chosen[_TRUTH], -1).to_numpy()
+        counts, known = np.bincount(labels, minlength=len(_CLASSES)), truth >= 0
+        return {
+            "per_class": self._per_class,
+            "seed": self._seed,
+            "rows": len(labels),
+            "classes": int(np.count_nonzero(counts)),
+            "short_classes": int(np.count_nonzero((counts > 0) & (counts < self._per_class))),
+            "known_class": int(np.count_nonzero(known)),
+            "label_noise": round(float(np.mean(labels[known] != truth[known])), 6) if known.any() else None,
+        }
+
+
 @contextmanager
 def _open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """Open a new Parquet, CSV or TSV file; yields a function that writes a batch."""
     if ending == ".parquet":
-        with open_parquet_writer(path, schema) as writer:
+        # Images as they are can be read where they stand.
+        plain = {"compression": "NONE", "compression_level": None, "use_dictionary": False}
+        with open_parquet_writer(path, schema, **(plain if "image" in schema.names else {})) as writer:
             yield writer.write_batch
         return
     with path.open("w", encoding="utf-8", newline="") as opened:
@@ -276,11 +379,18 @@ def _field(value: Any) -> str:
 
 
 class CaptionTable(NamedTuple):
-    """Rows of texts with any other columns."""
+    """Rows of texts with any other columns; `images` is the column of images in `files`."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
     skipped: Counter[str]  # entries that are not rows, by reason; complete once `batches` is used up
+    files: Sequence[Place] = ()
+    images: pa.Field | None = None
+
+    @property
+    def id_column(self) -> str | None:
+        """The column that names the rows."""
+        return next((name for name in _IDS if name in self.schema.names), None)
 
 
 def open_table(path: Place) -> CaptionTable:
@@ -299,7 +409,9 @@ def open_table(path: Place) -> CaptionTable:
         name = files[0].name
     if name.endswith(".parquet"):
         schema = _parquet_schema(files)
-        return CaptionTable(schema, _parquet_batches(files, schema), skipped)
+        stored = read_schema(files[0])
+        images = stored.field("image") if "image" in stored.names else None
+        return CaptionTable(schema, _parquet_batches(files, schema), skipped, files, images)
     if name.endswith(".tar"):
         return _table_of(_samples(files, skipped), _SAMPLES, skipped)
     blocks = read_blocks(path, "the table")

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
+from imagenet_captions.errors import InputError
 from imagenet_captions.options import check, option
+from imagenet_captions.storage.places import PlaceField
 
 
 class Mode(str, Enum):
@@ -20,7 +22,7 @@ class Mode(str, Enum):
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Which rows get a label, and the columns that are searched for names.
+    """Which rows get a label, the columns that are searched for names, and how many rows make a test set.
 
     Without `texts`, the columns are title, description and tags, or else the caption.
     """
@@ -37,9 +39,17 @@ class LabelSettings:
         what="caption",
     )
     case_sensitive: bool = option("Take a name only as WordNet writes it, as the paper did with YFCC.", False)
+    per_class: int | None = option(
+        "A test set for `evaluate --on`: at most this many rows a class, with their images if the table has them.",
+        least=1,
+    )
+    seed: int = option("Seed that chooses the rows of a test set.", 0)
+    without: PlaceField = option("Leave out the rows with these ids, such as those trained on: one a line.")
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
         check(self)
         check_workers(self.workers)
+        if self.per_class is not None and self.mode is Mode.MULTI:
+            raise InputError("a test set needs one label a row; leave out `per_class`, or `mode` multi")

@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.testsets import open_test_set
+from imagenet_captions.imagenet import classes
 from imagenet_captions.labelling.label import label_by_text, report_path
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from tests.command_line import run_cli, run_lines
@@ -80,6 +84,45 @@ def test_single(tmp_path: Path) -> None:
     assert found[GOLDFISH]["precision"] == "0.5"
     assert (found[CRANE]["precision"], found[CRANE]["recall"]) == ("", "0.0")
     assert sum(int(row["right"]) for row in found.values()) == 3
+
+
+def test_a_test_set_is_balanced_disjoint_and_has_its_images(tmp_path: Path) -> None:
+    """Rows with one class, two a class by a hash of the id, none of those listed; the wrong ones are counted."""
+    names = [("tench", TENCH), ("goldfish", GOLDFISH), ("tench and goldfish", TENCH), ("tench", GOLDFISH)]
+    rows = [names[at % 4] for at in range(40)]
+    ids = [f"n01440764_{at}" for at in range(40)]
+    images = [{"bytes": os.urandom(9), "path": f"{at}.jpg"} for at in range(40)]
+    table = write_parquet(tmp_path / "t.parquet", rows, image_id=ids, image=images)
+    (tmp_path / "ids.txt").write_text("".join(f"{each}.JPEG\n" for each in ids[:20]))
+    found, report = label(table, per_class=2, without=tmp_path / "ids.txt", seed=3)
+    order = sorted(range(20, 40), key=lambda at: sampling_key(ids[at], 3))
+    says = {0: [at for at in order if at % 4 in (0, 3)][:2], 1: [at for at in order if at % 4 == 1][:2]}
+    assert [(row["key"], row["label"]) for row in found] == sorted((at, name) for name in says for at in says[name])
+    assert [row["image"] for row in found] == [images[row["key"]] for row in found]
+    assert report["skipped"] == {"listed in `without`": 20}
+    wrong = sum(at % 4 == 3 for at in says[0])
+    assert report["test_set"] == {
+        "per_class": 2, "seed": 3, "rows": 4, "classes": 2, "short_classes": 0, "known_class": 4,
+        "label_noise": wrong / 4,
+    }  # fmt: skip
+    opened = open_test_set("ours", tmp_path / "out.parquet", tmp_path)
+    assert opened.answers == classes.wnids()
+    assert [opened.images.image(row) for row in range(4)] == [row["image"]["bytes"] for row in found]
+    assert label(table, per_class=100)[1]["test_set"]["short_classes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mode": Mode.MULTI, "per_class": 2}, "a test set needs one label a row"),
+        ({"per_class": 2}, "no row names exactly one class"),
+        ({"without": Path(__file__)}, "`without` needs a column of ids, called image_id, "),
+    ],
+)
+def test_a_test_set_that_cannot_be_made(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
+    pq.write_table(pa.table({"text": ["nothing"]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=sentence):
+        label(tmp_path / "t.parquet", **given)
 
 
 def test_multi_and_strict(tmp_path: Path) -> None:
