@@ -19,7 +19,7 @@ SECTIONS = {
         "demo": (
             "Run everything on a small bundled sample, with a Flickr stand-in on this machine.",
             "demo",
-            "demo --out sample",
+            "demo --out sample --inputs tiny",
         ),
         "build": (
             "Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls).",

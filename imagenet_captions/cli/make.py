@@ -26,10 +26,15 @@ if TYPE_CHECKING:
 Matches = Annotated[Place, option("The file that `match` wrote.")]
 
 
-def demo(out: Out = Path("imagenet-captions-demo")) -> object:
+def demo(
+    out: Out = Path("imagenet-captions-demo"),
+    inputs: Annotated[
+        Path | None, option("A new folder for the sample's files, named as the real ones, to try other commands on.")
+    ] = None,
+) -> object:
     from imagenet_captions.demo.run import run_demo
 
-    return run_demo(out)
+    return run_demo(out, inputs)
 
 
 def build(out: Out, settings: BuildSettings, engine: EngineSettings) -> str:

@@ -253,6 +253,22 @@ def sha256(path: Place) -> str:
     return digest.hexdigest()
 
 
+# Where people get an input, by a part of its name; docs/reference/inputs.md has them all.
+ORIGINS = {
+    "imagenet_captions": "https://github.com/mlfoundations/imagenet-captions",
+    "fall11": "https://academictorrents.com/details/564a77c1e1119da199ff32622a1609431b9f1c47",
+    "loc_train": "https://www.kaggle.com/c/imagenet-object-localization-challenge",
+    "ilsvrc2012": "https://image-net.org/download.php",
+    "yfcc100m": "https://multimediacommons.wordpress.com",
+    "cifar10": "https://huggingface.co/datasets/uoft-cs/cifar10",
+    "imagenetv2": "https://github.com/modestyachts/ImageNetV2",
+    "imagenet-r": "https://github.com/hendrycks/imagenet-r",
+    "imagenet-a": "https://github.com/hendrycks/natural-adv-examples",
+    "sketch": "https://github.com/HaohanWang/ImageNet-Sketch",
+    "objectnet": "https://objectnet.dev",
+}
+
+
 def require_there(path: AnyPlace, what: str) -> AnyPlace:
     """Return the path if a regular file or a folder is there; raise InputError, which starts with `what`, if not.
 
@@ -264,7 +280,8 @@ def require_there(path: AnyPlace, what: str) -> AnyPlace:
         return path
     if not path.exists():
         gone = "is a link to nothing" if path.is_symlink() else "does not exist"
-        raise NotFoundError(f"{what} {path} {gone}; check the path")
+        origins = [f", or get it from {origin}" for part, origin in ORIGINS.items() if part in path.name.lower()]
+        raise NotFoundError(f"{what} {path} {gone}; check the path{''.join(origins)}")
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"{what} {path} is a pipe, device or socket; write it to a file, and give that")
     return path

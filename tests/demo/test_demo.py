@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
+from imagenet_captions.errors import InputError
 from tests.command_line import run_cli_apart
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "dataset"
-    run_demo(out)
+    run_demo(out, out.parent / "inputs")
     return out
 
 
@@ -45,3 +46,16 @@ def test_the_demo_shows_no_bar_of_datasets(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Generating" not in done.stderr
     assert "load_dataset" in done.stdout
+
+
+def test_the_inputs_have_the_names_of_the_real_ones(dataset: Path) -> None:
+    inputs = dataset.parent / "inputs"
+    assert {path.name for path in inputs.iterdir()} == {
+        "imagenet_captions.json",
+        "fall11_urls.txt",
+        "ILSVRC2012_img_train",
+    }
+    assert len(list(inputs.rglob("*.JPEG"))) == len(list((SAMPLE / "train").rglob("*.JPEG")))
+    with pytest.raises(InputError, match="inputs exists; name a new folder"):
+        run_demo(dataset.parent / "again", inputs)
+    assert not (dataset.parent / "again").exists()

@@ -131,6 +131,7 @@ def test_what_is_there_is_required(tmp_path: Path) -> None:
     assert require_file(tmp_path / "link", "the input") == tmp_path / "link"
     for path, said in {
         tmp_path / "gone": "the input .*gone does not exist; check the path",
+        tmp_path / "LOC_train_solution.csv": "check the path, or get it from https://www.kaggle.com/c/imagenet-obj",
         Path("/dev/null"): "the input /dev/null is a pipe, device or socket; write it to a file",
         tmp_path: "is a folder; give the file itself",
     }.items():
