@@ -21,10 +21,9 @@ from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcomes_path
-from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
-from imagenet_captions.storage.parquet import ParquetFile, read_schema
+from imagenet_captions.storage.parquet import ParquetFile
 from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
 Record = dict[str, Any]
@@ -32,7 +31,6 @@ Record = dict[str, Any]
 _TEXTS = ("title", "description", "tags")
 _LISTED = ("line", "other_addresses", "photo_id", "answer", "answered_at", "remark", "in_yfcc")
 _SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
-_OF_ANOTHER = "is not of the build that made the dataset"
 
 
 @dataclass
@@ -221,19 +219,15 @@ def _add_work(found: Explanation, work: Path, inputs: Mapping[str, str]) -> None
         found.unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
     if found.listed and found.listed["photo_id"]:
         _add_answer(found, work, found.listed)
-    if captions.is_file():
-        made_of = provenance(read_schema(captions)).get("inputs", {})
-        if "release" in inputs and made_of.get("release") != inputs["release"]:
-            found.unknown.append(f"whether these texts were used: {captions} {_OF_ANOTHER}")
-        if (row := _find_row([captions], "image_id", found.image_id)) is not None:
-            found.raw = {name: row[f"raw_{name}"] for name in _TEXTS}
+    if captions.is_file() and (row := _find_row([captions], "image_id", found.image_id)) is not None:
+        found.raw = {name: row[f"raw_{name}"] for name in _TEXTS}
 
 
 def _add_line(found: Explanation, matches: Path, digest: str | None) -> None:
     """Add the line of the URL list, and the photo if the line names one."""
     open_matches(matches).close()  # refuses another file of this name
     if digest is not None and sha256(matches) != digest:
-        found.unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
+        found.unknown.append(f"whether this photo was used: {matches} is not of the build that made the dataset")
     row = _find_row([matches], "image_id", found.image_id)
     address = None if row is None else row["url"]
     if row is None and (outcomes := outcomes_path(matches)).is_file():

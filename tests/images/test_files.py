@@ -26,9 +26,7 @@ def write(folder: Path, *names: str) -> Path:
 def test_images_in_the_order_of_their_names(tmp_path: Path) -> None:
     write(tmp_path, "b/1.PNG", "a/2.jpg", "a/b/c/3.webp", "a.gif", "n01440764_1", "README.md", "a/x.jpg.txt", "jpg")
     write(tmp_path, "a/._2.jpg", ".hidden.jpg", "__MACOSX/a/2.jpg", "a/__MACOSX/2.jpg")
-    (tmp_path / "a/round").symlink_to(tmp_path)
     (tmp_path / "a/gone.jpg").symlink_to("nowhere")
-    (tmp_path / "a/self.jpg").symlink_to("self.jpg")
     os.mkfifo(tmp_path / "a/pipe.jpg")
     (tmp_path / "linked").symlink_to(tmp_path / "b")
     names = ["a.gif", "a/2.jpg", "a/b/c/3.webp", "b/1.PNG", "linked/1.PNG", "n01440764_1"]

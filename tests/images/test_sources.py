@@ -38,7 +38,6 @@ def linked(root: Path) -> Path:
     train_folder(root.parent / "elsewhere")
     root.mkdir()
     (root / "train").symlink_to(root.parent / "elsewhere", target_is_directory=True)
-    (root / "loop").symlink_to(root, target_is_directory=True)
     (root / "n01440764_5.JPEG").symlink_to("nowhere")
     return root
 

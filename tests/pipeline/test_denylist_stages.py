@@ -65,20 +65,6 @@ def test_a_crawl_never_asks_for_a_denied_photo(tmp_path: Path) -> None:
     assert (report.asked, report.left) == (1, 0)
 
 
-def test_a_photo_whose_owner_is_known_to_be_denied_is_not_asked_for_again(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ["11", "12", "13"]), tmp_path / "photos.sqlite"
-    owners = {"11": {"nsid": "1@N00"}, "12": {"nsid": HERON}, "13": {"nsid": "3@N00"}}
-    page = {"url": [{"type": "photopage", "_content": "https://www.flickr.com/photos/Egret/13/"}]}
-    answers = {i: attempt(ok(i, owner=owner, **({"urls": page} if i == "13" else {}))) for i, owner in owners.items()}
-    world = World(answers.__getitem__)
-    crawl(matches, store, CrawlSettings(), world.tools())
-    world.calls.clear()
-    world.now += 1000
-    deny = Denylist(owners=(HERON.lower(), "egret"))
-    crawl(matches, store, CrawlSettings(refresh_days=0, deny=deny), world.tools())
-    assert [photo_id for _, photo_id in world.calls] == ["11"]
-
-
 def test_an_answer_that_the_store_has_is_not_used(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, ["11", "12", "13", "14"]), tmp_path / "photos.sqlite"
     nsid = {"12": {"owner": {"nsid": HERON}}, "13": {"title": {"_content": "A heron"}}}
