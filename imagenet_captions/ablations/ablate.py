@@ -234,7 +234,7 @@ def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
         wanted = ask
         if DOMAIN in factors:
             wanted = replace(wanted, mixed=inputs.mix(ask.first.name, micro))
-        if "distribution" in factors:
+        if "distribution" in factors and not settings.sizes:
             wanted = replace(wanted, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
         return make_tables(factors, wanted)
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.plan import Planned, Values
-from imagenet_captions.ablations.runs import Run, Table
+from imagenet_captions.ablations.runs import FEWEST_SIZES, Run, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
 from imagenet_captions.evaluation.intervals import (
     DRAWS,
@@ -44,6 +44,7 @@ SIGNIFICANT = 0.05
 FEWEST = 3  # runs that the micro line is drawn through
 ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
 MEAN = "the mean of"
+MATCHED, NO_OVERLAP = "accuracy under shift at equal accuracy without", "no overlap"  # along sizes
 _COLUMNS = "factor first second kind quantity unit headline value low high images by_seed p_value p_holm mark".split()
 _MARKS = {
     EXTRAPOLATED: "an arm is outside the accuracies of the baseline's models, where the curve is extrapolated",
@@ -345,6 +346,77 @@ def compare_arms(
             yield from found
 
 
+def compare_curves(factor: FactorResult, tests: Sequence[str], micro: bool) -> Iterator[Row]:
+    """Yield the rows of comparisons along sizes, of arms whose runs are all finished.
+
+    Two curves are compared at one accuracy without shift: the middle, in log-odds, of what both cover with every seed.
+    """
+    clean, *shifts = tests if micro else [IMAGENET, *(shift.column for shift in SHIFTS if shift.column in tests)]
+    if clean not in tests or not shifts:
+        return
+    averaged = shifts if micro else [shift.column for shift in SHIFTS if shift.averaged and shift.column in tests]
+    quantities = {} if micro else {f"accuracy on {shift}": [shift] for shift in shifts}
+    if micro:
+        quantities["mean accuracy under the shifts"] = shifts
+    elif len(averaged) > 1:
+        quantities[f"accuracy, {MEAN} {', '.join(averaged)},"] = averaged
+    headline = list(quantities)[-1 if micro or len(averaged) > 1 else 0]
+    tested = factor.tested_arms()
+    for curves in factor.table.curves:
+        both = [[tested[arm] for arm in arms if arm in tested] for arms in curves.arms]
+        if min(map(len, both)) < FEWEST_SIZES:
+            continue
+        row = partial(Row, factor=factor.table.factor, first=curves.first, second=curves.second, kind=MATCHED)
+        answers = {result.run.name: result.answers for arms in both for arm in arms for result in arm}
+        parts = [tests] if micro else [[name] for name in (clean, *shifts)]  # in miniature all have the same images
+        accuracies = np.concatenate([_accuracies(answers, part, at) for at, part in enumerate(parts)], axis=2)
+        found = dict(zip(answers, logit(accuracies).transpose(1, 0, 2), strict=True))
+        points = [  # of each curve and seed, [sizes, 1 + draws, sets]
+            [np.stack([found[result.run.name] for result in seed]) for seed in zip(*arms, strict=True)] for arms in both
+        ]
+        ends = [[(seed[:, 0, 0].min(), seed[:, 0, 0].max()) for seed in curve] for curve in points]
+        covered = [(max(low for low, _ in curve), min(high for _, high in curve)) for curve in ends]
+        low, high = max(low for low, _ in covered), min(high for _, high in covered)
+        if low > high:
+            first, second = (" to ".join(f"{100 * expit(end):.1f}" for end in curve) for curve in covered)
+            nothing = Difference(math.nan, math.nan, math.nan, 0, (), math.nan)
+            yield row(quantity=f"accuracy on {clean} ({first} and {second} %)", mark=NO_OVERLAP, **asdict(nothing))
+            continue
+        at = (low + high) / 2
+        names = [[f"{number}-{seed}" for seed in range(len(curve))] for number, curve in enumerate(points)]
+        above = [interpolate(seed[..., 0], seed[..., 1:], at) for curve in points for seed in curve]
+        for quantity, sets in quantities.items():
+            columns = [shifts.index(name) for name in sets]
+            means = [100 * expit(each[:, columns]).mean(axis=1) for each in above]
+            images = sum(
+                len(result.answers[name]) for name in (sets[:1] if micro else sets) for result in both[0][0][:1]
+            )
+            measured = Measured(dict(zip([*names[0], *names[1]], means, strict=True)), images)
+            yield row(
+                quantity=f"{quantity} at {100 * expit(at):.2f} % on {clean}",
+                headline=quantity == headline,
+                **asdict(measured.difference(list(zip(*names, strict=True)))),
+            )
+
+
+def interpolate(x: Floats, y: Floats, at: float) -> Floats:
+    """Return the piecewise linear curve through points, [points, draws] and [points, draws, shifts], where x is `at`.
+
+    A draw in which `at` lies beyond the last point goes on with the last piece, for as much as its length.
+    """
+    order = np.argsort(x, axis=0)
+    x, y = np.take_along_axis(x, order, 0), np.take_along_axis(y, order[..., None], 0)
+    end, draws = np.clip((x < at).sum(axis=0), 1, len(x) - 1), np.arange(x.shape[1])
+    before, after = x[end - 1, draws], x[end, draws]
+    share = np.divide(at - before, after - before, out=np.full(len(draws), 0.5), where=after > before)
+    return np.asarray(y[end - 1, draws] + np.clip(share, -1, 2)[:, None] * (y[end, draws] - y[end - 1, draws]))
+
+
+def expit(x: npt.ArrayLike) -> Floats:
+    """Return the accuracies between 0 and 1 of log-odds."""
+    return np.asarray(1 / (1 + np.exp(-np.asarray(x, np.float64))), dtype=np.float64)
+
+
 def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
     """Return for each image the share of test sets in which it was recognized; all hold the same images in order."""
     return np.asarray(np.mean([answers[name] for name in sets], axis=0), dtype=np.float64)
@@ -381,22 +453,21 @@ def sentence(row: Row) -> str:
     'clip and labels: the difference in accuracy on clean is +1.0 points, with an interval of -0.7 to +2.7 (n = 1,000; \
 p = 0.48 by Holm): this run does not tell these two trained models apart.'
     """
+    if row.mark == NO_OVERLAP:
+        return f"{row.first} and {row.second}: no overlap in {row.quantity}, so they are not compared."
     several = len(row.by_seed) > 1
+    models = "these trainings" if row.kind == MATCHED else "these two trained models"
     holm_text = "" if row.p_holm is None else f"; p = {row.p_holm:.2g} by Holm"
     numbers = f"{row.low:+.1f} to {row.high:+.1f} (n = {row.images:,}{holm_text})"
     end = f"; by seed {', '.join(f'{value:+.1f}' for value in row.by_seed)}" if several else ""
     end += f"; {_MARKS[row.mark]}." if row.mark else "."
     if row.is_different:
-        about = "" if several else "; that holds for these two trained models, not for their recipes"
+        about = "" if several else f"; that holds for {models}, not for their recipes"
         return f"{_above_text(row)} in {row.quantity}, with an interval of {numbers}{about}{end}"
     text = f"{row.first} and {row.second}: the difference in {row.quantity} is {row.value:+.1f} points"
     text += f", with an interval of {numbers}"
     if row.headline:
-        text += (
-            ": these runs do not tell the arms apart"
-            if several
-            else (": this run does not tell these two trained models apart")
-        )
+        text += ": these runs do not tell the arms apart" if several else f": this run does not tell {models} apart"
     return text + end
 
 
@@ -407,7 +478,8 @@ def factor_sentence(rows: Sequence[Row]) -> str:
         return ""
     quantities = {HELD_OUT if row.quantity.startswith(HELD_OUT) else row.quantity for row in headlines}
     different, others = ([row for row in headlines if row.is_different is each] for each in (True, False))
-    text = f"In {quantities.pop() if len(quantities) == 1 else headlines[0].kind}, "
+    kinds = " and ".join(dict.fromkeys(row.kind for row in headlines))
+    text = f"In {quantities.pop() if len(quantities) == 1 else kinds}, "
     text += f"{len(different)} of {len(headlines)} comparisons show a difference"
     text += f": {'; '.join(map(_above_text, different))}" if different else ""
     if others:

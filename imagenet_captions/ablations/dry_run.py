@@ -154,6 +154,12 @@ def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
     for each in table.comparisons:
         found = describe_differences(differences(each, table, planned))
         yield f"  {each.first} and {each.second}: {each.question} {found}"
+    for curves in table.curves:
+        sizes = " and ".join(map(str, map(len, curves.arms)))
+        yield (
+            f"  {curves.first} and {curves.second}, along {sizes} sizes: {curves.question} They are compared at an "
+            "accuracy without shift that both cover, if there is one."
+        )
 
 
 def _notes(trained: Sequence[Planned]) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from imagenet_captions.ablations.domains import Domains
 from imagenet_captions.ablations.runs import (
     DARK,
+    FEWEST_SIZES,
     FROM_TEXT,
     IMAGES,
     LONG_TAIL,
@@ -20,6 +21,7 @@ from imagenet_captions.ablations.runs import (
     UNIFORM,
     Ask,
     Comparison,
+    Curves,
     Pick,
     Run,
     Table,
@@ -51,7 +53,9 @@ def make_table(factor: str, ask: Ask) -> Table:
     if len(ask.datasets) > most:
         raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)
-    return Table(factor, tuple(arm.seeded(seed) for arm in arms for seed in ask.seeds), tuple(comparisons))
+    curves = _curves(ask) if factor == "distribution" and ask.sizes else ()
+    runs = tuple(arm.seeded(seed) for arm in arms for seed in ask.seeds)
+    return Table(factor, runs, tuple(comparisons), tuple(curves))
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
@@ -67,37 +71,39 @@ def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
 
 def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data, preset = ask.largest, ask.preset
-    full = preset.full_rows(data.rows)
-    shares = sorted(preset.shares, reverse=True)
-    rows = {share: full if share == 1 else round(full * share) for share in shares}
+    shares = ask.shares(data, 2)
+    ends = {rows: "" if share == 1 else f"-{rows}" for rows, share in shares.items()}
     arms: list[Run] = []
-    for share in shares:
-        end, pick = "" if share == 1 else f"-{rows[share]}", Pick(rows=rows[share])
-        arms.append(ask.clip(f"clip{end}", data, pick, share=share))
+    for rows, share in shares.items():
+        arms.append(ask.clip(f"clip{ends[rows]}", data, Pick(rows=rows), share=share))
         if data.labelled:
-            arms.append(ask.supervised(f"supervised{end}", data, pick, share=share))
-    equal = (SEED, STEPS) if preset.micro else (SEED,)
+            arms.append(ask.supervised(f"supervised{ends[rows]}", data, Pick(rows=rows), share=share))
+    equal = (SEED, STEPS) if preset.micro and not ask.sizes else (SEED,)
+    most, *smaller = shares
     comparisons = [
         Comparison(
-            kind,
-            f"{kind}-{rows[share]}",
-            f"Do more images than {rows[share]:,} of the same kind help?",
-            equal,
+            f"{kind}{ends[most]}", f"{kind}{ends[rows]}", f"Do more images than {rows:,} of the same kind help?", equal
         )
         for kind in (("clip", "supervised") if data.labelled else ("clip",))
-        for share in shares
-        if share != 1
+        for rows in smaller
     ]
-    if preset.micro:
+    half = round(data.rows * _STEP_MATCHED)
+    if preset.micro or half not in smaller:
         return arms, comparisons
-    some = rows[_STEP_MATCHED]
-    arms.append(ask.clip(f"clip-{some}-all-steps", data, Pick(rows=some), steps_of=arms[0].name))
-    question = f"Do more images than {some:,} help, in as many steps?"
-    return arms, [*comparisons, Comparison("clip", arms[-1].arm, question, (SEED, STEPS))]
+    arms.append(ask.clip(f"clip-{half}-all-steps", data, Pick(rows=half), steps_of=arms[0].name))
+    question = f"Do more images than {half:,} help, in as many steps?"
+    return arms, [*comparisons, Comparison(arms[0].arm, arms[-1].arm, question, (SEED, STEPS))]
+
+
+_HOW = {"clip": "to CLIP on captions", "labels": "to cross-entropy on labels"}
+_HOW["text-labels"] = "to cross-entropy on labels read off texts"
 
 
 def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
-    """Return arms on captions, labels and text labels for every distribution, with equal images and steps."""
+    """Return arms on captions, labels and text labels for every distribution, with equal images and steps.
+
+    With sizes there are arms for each size of every data set, and only those on the same images are compared here.
+    """
     cells = _distributions(ask)
     arms = []
     for name, (data, pick, share) in cells.items():
@@ -108,17 +114,16 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
             f"{kind}-{first}",
             f"{kind}-{other}",
             f"Does it matter where the images come from, {how}?",
-            equal,
+            (SEED, STEPS),
         )
-        for kind, how, equal in (
-            ("clip", "to CLIP on captions", (SEED, STEPS)),
-            ("labels", "to cross-entropy on labels", (SEED, STEPS)),
-            ("text-labels", "to cross-entropy on labels read off texts", (SEED, STEPS)),
-        )
+        for kind, how in _HOW.items()
         for other in others
-        if {f"{kind}-{first}", f"{kind}-{other}"} <= {arm.arm for arm in arms}
+        if not ask.sizes and {f"{kind}-{first}", f"{kind}-{other}"} <= {arm.arm for arm in arms}
     ]
+    largest = {data.name: name for name, (data, _, _) in reversed(cells.items())}
     for name, (data, _, _) in cells.items():
+        if ask.sizes and name != largest[data.name]:
+            continue
         if data.labelled:
             question = f"On {name}: do captions do better than labels, on the same images?"
             comparisons.append(Comparison(f"clip-{name}", f"labels-{name}", question, (IMAGES, STEPS, SEED)))
@@ -127,12 +132,40 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     return arms, comparisons
 
 
+def _curves(ask: Ask) -> list[Curves]:
+    """Return the comparisons of the data sets along their sizes, each with the first one."""
+    first, *others = ask.datasets
+    return [
+        Curves(
+            f"{kind}-{first.name}",
+            f"{kind}-{other.name}",
+            f"Does it matter where the images come from, {how}, at the same accuracy?",
+            tuple(
+                tuple(f"{kind}-{data.name}-{rows}" for rows in ask.shares(data, FEWEST_SIZES))
+                for data in (first, other)
+            ),
+        )
+        for kind, how in _HOW.items()
+        for other in others
+        if kind != "labels" or (first.labelled and other.labelled)
+    ]
+
+
 def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
-    """Return the distributions by name: data sets of equal size, or one pool redistributed, as a share of its rows."""
+    """Return the distributions by name: data sets of equal size, or one pool redistributed, as a share of its rows.
+
+    With sizes these are all sizes of all data sets.
+    """
+    if len(ask.datasets) > 1 and ask.sizes:
+        return {
+            f"{data.name}-{rows}": (data, Pick(rows=rows), share)
+            for data in ask.datasets
+            for rows, share in ask.shares(data, FEWEST_SIZES).items()
+        }
     if len(ask.datasets) > 1:
         rows = ask.preset.part_rows(min(data.rows for data in ask.datasets), 1.0)
         return {data.name: (data, Pick(rows=rows), rows / ask.preset.full_rows(data.rows)) for data in ask.datasets}
-    if not ask.preset.micro:
+    if not ask.preset.micro or ask.sizes:
         raise InputError(
             "ablate distribution compares data sets; give two data sets or more, such as YFCC's beside ours"
         )

@@ -15,12 +15,14 @@ import numpy as np
 from imagenet_captions.ablations.comparing import (
     BASELINE,
     FEWEST,
+    MATCHED,
     FactorResult,
     Row,
     RunResult,
     above_line,
     adjust,
     compare_arms,
+    compare_curves,
     factor_sentence,
     line_through,
     sentence,
@@ -114,7 +116,10 @@ class Report:
         rows: list[Row] = []
         lines = [{} if factor.table.factor == DOMAIN else baseline for factor in factors]  # not on held-out classes
         for factor, line in zip(factors, lines, strict=True):
-            rows += compare_arms(factor, self.tests, self.micro, line)
+            rows += [
+                *compare_arms(factor, self.tests, self.micro, line),
+                *compare_curves(factor, self.tests, self.micro),
+            ]
         rows = adjust(rows)
         for factor, line in zip(factors, lines, strict=True):
             own = [row for row in rows if row.factor == factor.table.factor]
@@ -149,6 +154,24 @@ class Report:
             ]
             own = [row for row in rows if (row.first, row.second) == (comparison.first, comparison.second)]
             parts.append("\n".join(f"- {sentence(row)}" for row in own) or "- Not compared: one of the arms failed.")
+        for curves in factor.table.curves:
+            own = [row for row in rows if (row.first, row.second) == (curves.first, curves.second)]
+            sizes = " and ".join(map(str, map(len, curves.arms)))
+            parts += [
+                f"**{curves.question}** ({escape(curves.first)} and {escape(curves.second)}, along {sizes} sizes.)",
+                "\n".join(f"- {sentence(row)}" for row in own)
+                or "- Not compared: fewer than three sizes are finished, or no test set has a shift.",
+            ]
+        matched = [row for row in rows if row.kind == MATCHED and row.images]
+        if matched:
+            cells = [
+                [
+                    *map(escape, (row.first, row.second, row.quantity)),
+                    f"{row.value:+.1f} \\[{row.low:+.1f}, {row.high:+.1f}\\]",
+                ]
+                for row in matched
+            ]
+            parts.append(table(["arm", "other arm", "quantity", "difference in points"], cells, right=(3,)))
         return parts
 
     def _runs(self, factor: FactorResult) -> str:
@@ -216,7 +239,15 @@ class Report:
 
     def _by_testbed(self, factor: FactorResult) -> list[str]:
         """Draw the figure of a factor beside the report, and return the paragraphs that show it and the table."""
-        results = [_as_result(result) for arm in factor.tested_arms().values() for result in arm]
+        families = {
+            arm: name
+            for curves in factor.table.curves
+            for name, arms in zip((curves.first, curves.second), curves.arms, strict=True)
+            for arm in arms
+        }
+        results = [
+            _as_result(result, families.get(name, name)) for name, arm in factor.tested_arms().items() for result in arm
+        ]
         columns = set.intersection(*(set(result.accuracies) for result in results))
         if IMAGENET not in columns or not any(shift.column in columns for shift in SHIFTS):
             wanted = escape(", ".join(shift.column for shift in SHIFTS))
@@ -237,13 +268,13 @@ def _accuracy(result: RunResult, test_set: str) -> str:
     return f"{value:.1f} \\[{low:.1f}, {high:.1f}\\]"
 
 
-def _as_result(result: RunResult) -> Result:
-    """Return one run as a row of a results table, in percent; each seed is a model in its arm's family."""
+def _as_result(result: RunResult, family: str) -> Result:
+    """Return one run as a row of a results table, in percent."""
     found = results_of(result.metrics)
     return Result(
         f"{result.run.arm} (seed {result.run.seed})",
         {name: 100 * top1 for name, (top1, _) in found.items()},
-        family=result.run.arm,
+        family=family,
         images={name: images for name, (_, images) in found.items()},
     )
 

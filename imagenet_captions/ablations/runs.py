@@ -20,6 +20,7 @@ UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
 ZERO_SHOT = "zero-shot"
 OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's text names it
 IMAGES, STEPS, SEED, MODEL = "images", "steps", "seed", "model"  # what arms can be asked to share
+FEWEST_SIZES = 3  # along which arms are compared at one accuracy
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,23 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """Two ways to train, each with the arms of its sizes, that are compared at one accuracy without shift."""
+
+    first: str
+    second: str
+    question: str
+    arms: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """The runs and comparisons of one factor."""
 
     factor: str
     runs: tuple[Run, ...]
     comparisons: tuple[Comparison, ...]
+    curves: tuple[Curves, ...] = ()
 
     def arms(self) -> dict[str, list[Run]]:
         """Return the runs of each arm, one for each seed, in the table's order."""
@@ -225,7 +237,8 @@ class Ask:
     """The request that a factor's table is made for; its methods make the arms, which are runs without a seed.
 
     `named` is the number of rows whose text names exactly one class that each distribution has, None while the texts
-    are not read. `mixed` is the data whose rows are of several domains, for the factor that mixes them.
+    are not read. `mixed` is the data whose rows are of several domains, for the factor that mixes them. `sizes` are
+    numbers of rows or shares up to 1, in place of the preset's.
     """
 
     datasets: tuple[TrainingSet, ...]
@@ -233,6 +246,7 @@ class Ask:
     seeds: tuple[int, ...]
     named: int | None = None
     mixed: TrainingSet | None = None
+    sizes: tuple[float, ...] = ()
 
     @property
     def first(self) -> TrainingSet:
@@ -243,6 +257,15 @@ class Ask:
     def largest(self) -> TrainingSet:
         """The data with the most rows, which the size factor is studied on."""
         return max(self.datasets, key=lambda data: data.rows)
+
+    def shares(self, data: TrainingSet, fewest: int) -> dict[int, float]:
+        """Return the sizes that a data set has, the largest first, each with its share of a full arm's rows."""
+        full = self.preset.full_rows(data.rows)
+        rows = {round(full * size) if size <= 1 else int(size) for size in self.sizes or self.preset.shares}
+        kept = sorted((each for each in rows if 0 < each <= full), reverse=True)
+        if len(kept) < fewest:
+            raise InputError(f"{data.name} has {full:,} images, and `sizes` needs {fewest} sizes of it or more")
+        return {each: each / full for each in kept}
 
     def arm(
         self,

@@ -61,6 +61,14 @@ def parse_places(given: Sequence[str], what: str) -> dict[str, Path]:
     return places
 
 
+def parse_sizes(text: str) -> tuple[float, ...]:
+    """Parse sizes as users write them, such as 1,0.5,20000."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise InputError(f"`sizes` must be numbers such as 1,0.5,0.25, not {quoted(text)}") from None
+
+
 @dataclass(frozen=True)
 class AblateSettings:
     """The factors and the preset of an ablation; `data` and `tests` are places by name, `seeds` the number of seeds.
@@ -99,6 +107,13 @@ class AblateSettings:
         many=True,
     )
     seeds: int = option("Trainings of each arm, each with another seed.", 1, least=1)
+    sizes: tuple[float, ...] | None = option(
+        "Sizes for `size` and `distribution`: numbers of images, or shares of a data set, where 1 is all of it. Given "
+        "these, `distribution` compares data sets at matched accuracy, each along three sizes or more.",
+        metavar="N,N,...",
+        reads=parse_sizes,
+        many=False,
+    )
     epochs: int | None = option("Epochs of every training, in place of the recipes'.")
     model: str | None = option("The model, in place of the recipes'.")
     prompts: str | None = option(
@@ -123,6 +138,11 @@ class AblateSettings:
                 raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
         if self.seeds > 100:
             raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
+        if self.sizes and not {"size", "distribution"} & set(self.factors):
+            raise InputError(f"`sizes` has no effect on {', '.join(self.factors)}; leave it out")
+        for size in self.sizes or ():
+            if not (0 < size <= 1 or (size >= 2 and size % 1 == 0)):
+                raise InputError(f"`sizes` must be shares up to 1 or whole numbers of images, not {size:g}")
         for name in self.tests or {}:
             if name in {shift.same_classes for shift in SHIFTS}:
                 raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
@@ -154,7 +174,7 @@ class AblateSettings:
         if not datasets:
             raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
         preset = self.sized.for_rows(min(each.rows for each in datasets))
-        return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
+        return Ask(tuple(datasets), preset, tuple(range(self.seeds)), sizes=self.sizes or ())
 
 
 @dataclass(frozen=True)
