@@ -23,7 +23,7 @@ import numpy.typing as npt
 from imagenet_captions.ablations.comparing import FactorResult, RunResult
 from imagenet_captions.ablations.factors import make_tables, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
-from imagenet_captions.ablations.micro_sets import with_shifts, with_texts
+from imagenet_captions.ablations.micro import with_shifts, with_texts
 from imagenet_captions.ablations.plan import Planned, check_fairness, differences, plan_runs
 from imagenet_captions.ablations.processes import Processes, all_processes, start_processes
 from imagenet_captions.ablations.report import Report

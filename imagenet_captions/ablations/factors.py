@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from imagenet_captions.ablations.domains import Domains
+from imagenet_captions.ablations.rows import Domains
 from imagenet_captions.ablations.runs import (
     DARK,
     FEWEST_SIZES,

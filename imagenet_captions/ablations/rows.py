@@ -1,16 +1,19 @@
-"""Choose rows: those with a caption, seeded samples (a larger one contains the smaller ones), skewed ones."""
+"""Choose rows: those with a caption, seeded samples (a larger one contains the smaller ones), skewed ones, domains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.runs import LONG_TAIL, UNIFORM, Pick
+from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.sampling import sampling_key
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Class, Examples, Texts, find_named, select
 from imagenet_captions.training.data import make_sampler, with_captions
 
@@ -62,8 +65,8 @@ def choose_rows(ids: Sequence[str], labels: Ints, pick: Pick, luma: Callable[[in
 
     Raises InputError if there are too few rows, or if a skewed sample has no classes to keep even.
     """
-    kind, rows, seed = pick.kind, pick.rows, pick.seed
-    order = nested_order(ids, labels, seed)
+    kind, rows = pick.kind, pick.rows
+    order = nested_order(ids, labels, pick.seed)
     if rows is None or (kind == UNIFORM and rows >= len(ids)):
         return sorted(order)
     if rows > len(ids):
@@ -72,10 +75,13 @@ def choose_rows(ids: Sequence[str], labels: Ints, pick: Pick, luma: Callable[[in
         return sorted(order[:rows])
     if (labels < 0).any():
         raise InputError(f"a {kind} sample is taken class by class, and the data has no labels; give labeled data")
+    found, available = np.unique(labels, return_counts=True)
     if kind == LONG_TAIL:
-        return sorted(_per_class(order, labels, long_tail_counts(labels, rows, seed)))
-    darkest_first = sorted(order, key=lambda at: (luma(at), ids[at]))
-    return sorted(_per_class(darkest_first, labels, _even_counts(labels, rows)))
+        counts = long_tail_counts(labels, rows, pick.seed)
+    else:  # the darkest of each class
+        order = sorted(order, key=lambda at: (luma(at), ids[at]))
+        counts = dict(zip(found.tolist(), _rounded(available * rows / len(labels), rows, available), strict=True))
+    return sorted(at for label, count in counts.items() for at in [at for at in order if labels[at] == label][:count])
 
 
 def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
@@ -95,14 +101,7 @@ def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if (available * middle**ranks).sum() < rows else (low, middle)
-    exact = available * high**ranks
-    return dict(zip(map(int, found), _rounded(exact, rows, available), strict=True))
-
-
-def _even_counts(labels: Ints, rows: int) -> dict[int, int]:
-    """Return numbers of images in the classes' own shares."""
-    found, available = np.unique(labels, return_counts=True)
-    return dict(zip(map(int, found), _rounded(available * rows / len(labels), rows, available), strict=True))
+    return dict(zip(found.tolist(), _rounded(available * high**ranks, rows, available), strict=True))
 
 
 def _rounded(exact: npt.NDArray[np.float64], total: int, most: Ints) -> list[int]:
@@ -115,12 +114,102 @@ def _rounded(exact: npt.NDArray[np.float64], total: int, most: Ints) -> list[int
     return [int(count) for count in counts]
 
 
-def _per_class(order: Sequence[int], labels: Ints, counts: dict[int, int]) -> list[int]:
-    left = dict(counts)
-    kept = []
-    for at in order:
-        label = int(labels[at])
-        if left[label]:
-            left[label] -= 1
-            kept.append(at)
-    return kept
+_NATURAL = ("natural", "real")  # DomainNet calls its photos real
+# The classes of DomainNet that the paper holds out (scripts/subsample_domainnet_lso.py of its repository).
+_PAPERS = {
+    "aircraft carrier", "axe", "banana", "barn", "bed", "candle", "lion", "mountain", "necklace", "penguin", "pizza",
+    "saxophone", "television", "tractor", "traffic light",
+}  # fmt: skip
+_ONE_IN = 5  # classes of another data set are held out
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """The id, label and domain of every row that can be trained on, and the names of the classes."""
+
+    ids: Sequence[str]
+    labels: Ints
+    names: npt.NDArray[np.str_]
+    classes: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not self.natural or len(self.others) < 2:
+            found = ", ".join(shortened(name, 40) for name in self._found[:9]) or "none"
+            raise InputError(
+                f"the column `{DOMAIN}` needs {' or '.join(map(repr, _NATURAL))} and two other domains, and it has "
+                f"{found}; name the photos {_NATURAL[0]!r}"
+            )
+        if len(self.classes) < 2:
+            raise InputError(f"the factor domain holds out classes, and the data has {len(self.classes)}; give more")
+
+    @cached_property
+    def _found(self) -> tuple[str, ...]:
+        return tuple(name for name in np.unique(self.names).tolist() if name)
+
+    @cached_property
+    def natural(self) -> str:
+        """The domain of photos."""
+        return next((name for name in _NATURAL if name in self._found), "")
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """The other domains, each of which is the test domain once."""
+        return tuple(name for name in self._found if name != self.natural)
+
+    @cached_property
+    def held_out(self) -> tuple[int, ...]:
+        """The labels that no compositional arm sees in its test domain: the paper's, or a seeded fifth."""
+        names = [name.replace("_", " ").casefold() for name in self.classes]
+        if set(names) >= _PAPERS:
+            return tuple(label for label, name in enumerate(names) if name in _PAPERS)
+        order = sorted(range(len(names)), key=lambda label: sampling_key(f"held out {names[label]}", 0))
+        return tuple(sorted(order[: max(1, len(names) // _ONE_IN)]))
+
+    @property
+    def held_out_names(self) -> list[str]:
+        """The names of the classes that are held out."""
+        return [self.classes[label] for label in self.held_out]
+
+    def pool(self, domains: Sequence[str], unseen: str = "") -> Ints:
+        """Return the rows of these domains, without those of held-out classes in the domain `unseen`."""
+        left_out = (self.names == unseen) & np.isin(self.labels, self.held_out)
+        return np.flatnonzero(np.isin(self.names, domains) & ~left_out)
+
+    def choose(self, pick: Pick) -> Ints:
+        """Return the rows of a pick, sorted: an even sample of its pool over domains and classes."""
+        rows = self.pool(pick.domains, pick.unseen)
+        groups = np.unique(self.names[rows], return_inverse=True)[1] * len(self.classes) + self.labels[rows]
+        order = nested_order([self.ids[row] for row in rows], groups, pick.seed)
+        return np.sort(rows[order[: pick.rows]])
+
+    def describe(self, pick: Pick) -> str:
+        """Return how many rows of each domain and of held-out classes a pick has, and which classes it lacks."""
+        rows = self.choose(pick)
+        names, counts = np.unique(self.names[rows], return_counts=True)
+        text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+        text += f"; {np.isin(self.labels[rows], self.held_out).sum():,} of held-out classes"
+        return f"{text}; no {', '.join(self.held_out_names)} in {pick.unseen}" if pick.unseen else text
+
+    def mask(self, examples: Examples) -> npt.NDArray[np.bool_]:
+        """Return which labeled images of a test set are of held-out classes."""
+        classes = [each.name for each in examples.classes or ()]
+        inside = [label for label, name in enumerate(classes) if name in self.held_out_names]
+        return np.isin(examples.labels[examples.labels >= 0], inside)
+
+
+def domains_of(examples: Examples, rows: Sequence[int], names: Sequence[str] | None = None) -> Domains:
+    """Return the domains of some rows: those of the column `domain`, or `names` for all rows.
+
+    Raises InputError for data without labels or domains.
+    """
+    if names is None:
+        names = examples.domains
+    if names is None or examples.classes is None:
+        raise InputError(
+            f"ablate domain needs labels and a column `{DOMAIN}`, and {examples.source} lacks one of them; "
+            "give a Parquet file that has both"
+        )
+    kept = np.asarray(rows, np.int64)
+    ids = [examples.image_id(row) for row in rows]
+    classes = [each.name for each in examples.classes]
+    return Domains(ids, examples.labels[kept], np.asarray(names, np.str_)[kept], classes)

@@ -13,7 +13,7 @@ from imagenet_captions.evaluation.classifiers import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
 if TYPE_CHECKING:
-    from imagenet_captions.ablations.domains import Domains
+    from imagenet_captions.ablations.rows import Domains
 
 ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/reference/captions.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions.ablations.micro_captions import Pixels
+from imagenet_captions.ablations.micro import Pixels
 
 if TYPE_CHECKING:
     from imagenet_captions.ablations.comparing import Row

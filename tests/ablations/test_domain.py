@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.domains import Domains
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows, plan_mixed
-from imagenet_captions.ablations.micro_sets import (
+from imagenet_captions.ablations.micro import (
     SHIFTS,
     assign_domains,
     read_pixels,
@@ -26,6 +25,7 @@ from imagenet_captions.ablations.micro_sets import (
     write_micro_domains,
 )
 from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
+from imagenet_captions.ablations.rows import Domains
 from imagenet_captions.ablations.runs import PRESETS, Ask, Pick, Run, Table, TrainingSet
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.testing import read_answers

@@ -1,0 +1,266 @@
+"""Micro captions say what is so about the image and vary; shifts do to the pixels what they say; both by the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from imagenet_captions.ablations import micro
+from imagenet_captions.ablations.micro import (
+    NAMED,
+    Pixels,
+    micro_texts,
+    read_attributes,
+    read_words,
+    write_micro_dataset,
+    write_micro_shifts,
+)
+from imagenet_captions.errors import InputError
+from imagenet_captions.images.examples import Texts
+from tests.ablations.made import photo
+
+
+def png(number: int) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(photo(number)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def wide() -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (4000, 10)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    names = ["cat", "dog", "ship"]
+    rows = [
+        {
+            "image": {"bytes": png(number), "path": f"{names[number % 3]}_{number:04d}.png"},
+            "label": number % 3,
+            "class_name": names[number % 3],
+        }
+        for number in range(12)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "micro.parquet")
+    return tmp_path / "micro.parquet"
+
+
+def spread(pixels: np.ndarray) -> float:
+    return float(pixels.astype(float).std())
+
+
+def test_noise_has_its_strength_and_follows_the_seed_and_the_id() -> None:
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    noisy = micro.noise(grey, "a", 0)
+    assert spread(noisy) == pytest.approx(micro.NOISE, rel=0.05)
+    assert np.array_equal(noisy, micro.noise(grey, "a", 0))
+    assert not np.array_equal(noisy, micro.noise(grey, "b", 0))
+    assert not np.array_equal(noisy, micro.noise(grey, "a", 1))
+
+
+def test_contrast_and_blur_keep_the_mean_and_take_the_rest() -> None:
+    sharp, mean = photo(2), photo(2).mean(axis=(0, 1))
+    flat, blurred = micro.contrast(sharp), micro.blur(sharp)
+    assert spread(flat - mean) == pytest.approx(micro.CONTRAST * spread(sharp - mean), rel=0.02)
+    steps = [np.abs(np.diff(pixels.astype(int), axis=1)).max() for pixels in (sharp, blurred)]
+    assert steps[1] < 0.6 * steps[0]
+    for pixels in (flat, blurred):
+        assert pixels.mean() == pytest.approx(sharp.mean(), abs=3)
+
+
+def test_the_micro_dataset_has_the_texts_beside_the_images(source: Path, tmp_path: Path) -> None:
+    import datasets
+
+    write_micro_dataset(source, tmp_path / "out.parquet", seed=3)
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    before = pq.read_table(source).to_pylist()
+    assert [row["image"]["bytes"] for row in rows] == [row["image"]["bytes"] for row in before]
+    assert [row["label"] for row in rows] == [row["label"] for row in before]
+    for number, row in enumerate(rows):
+        texts = micro_texts(photo(number), row["class_name"], row["image_id"], seed=3)
+        assert (row["title"], row["description"], tuple(row["tags"])) == (texts.title, texts.description, texts.tags)
+        assert row["caption"].startswith(texts.title)
+    loaded = datasets.Dataset.from_parquet(str(tmp_path / "out.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert loaded.features["label"].names == ["cat", "dog", "ship"]
+    assert np.array_equal(np.asarray(loaded[4]["image"]), photo(4))
+    write_micro_dataset(source, tmp_path / "again.parquet", seed=3)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
+
+
+def test_each_shift_is_a_test_set_of_its_own(source: Path, tmp_path: Path) -> None:
+    written = write_micro_shifts(source, tmp_path / "shifts", seed=5)
+    assert list(written) == ["micro-blur", "micro-noise", "micro-contrast"]
+    for name, path in written.items():
+        rows = pq.read_table(path).to_pylist()
+        shift = micro.SHIFTS[name.removeprefix("micro-")]
+        for number, row in enumerate(rows):
+            seen = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
+            assert np.array_equal(seen, shift(photo(number), row["image_id"], 5))
+            assert not np.array_equal(seen, photo(number))
+        assert [row["label"] for row in rows] == [number % 3 for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row | {"image": {"bytes": b"GIF89a no image", "path": "a.png"}}, "cannot be read"),
+        (lambda row: row | {"image": {"bytes": wide(), "path": "wide.png"}}, "256 pixels a side"),
+        (lambda row: row | {"image": None}, "no row of .* has an image"),
+        (lambda row: {"image": row["image"]}, "has no labels"),
+        (lambda row: row | {"class_name": "x" * 81}, "is empty or too long"),
+    ],
+)
+def test_what_is_no_micro_set_is_refused_and_leaves_nothing(change: object, message: str, tmp_path: Path) -> None:
+    row = {"image": {"bytes": png(0), "path": "cat_0000.png"}, "label": 0, "class_name": "cat"}
+    table = pa.Table.from_pylist([change(row)])  # type: ignore[operator]
+    if table["image"].type == pa.null():
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        table = table.set_column(0, "image", pa.array([None], kind))
+    pq.write_table(table, tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=message):
+        write_micro_dataset(tmp_path / "bad.parquet", tmp_path / "out.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.parquet"]
+
+
+WORDS = read_words()
+CLASSES = tuple(of for kind, of in WORDS if kind == "synonym")
+
+
+def plain(red: int, green: int, blue: int, side: int = 32) -> Pixels:
+    return np.full((side, side, 3), (red, green, blue), np.uint8)
+
+
+def square(ground: Pixels, start: int, end: int, color: tuple[int, int, int]) -> Pixels:
+    drawn = ground.copy()
+    drawn[start:end, start:end] = color
+    return drawn
+
+
+def made(count: int, class_name: str = "cat", seed: int = 0) -> list[Texts]:
+    return [micro_texts(photo(number), class_name, f"{class_name}_{number:04d}", seed) for number in range(count)]
+
+
+def names_class(text: str, class_name: str) -> bool:
+    known = "|".join((class_name, *WORDS.get(("synonym", class_name), ())))
+    return re.search(rf"\b({known})\b", text, re.IGNORECASE) is not None
+
+
+def whole(texts: Texts) -> str:
+    return " ".join([texts.title, texts.description, *texts.tags])
+
+
+HALVES = np.concatenate([plain(0, 0, 0), plain(255, 255, 255)])
+STRIPES = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "looks"),
+    [
+        *(
+            (plain(*rgb), {"color": color})
+            for rgb, color in [
+                ((250, 20, 20), "red"),
+                ((250, 140, 20), "orange"),
+                ((120, 70, 30), "brown"),
+                ((250, 240, 20), "yellow"),
+                ((20, 200, 40), "green"),
+                ((30, 200, 190), "turquoise"),
+                ((20, 40, 250), "blue"),
+                ((150, 30, 240), "purple"),
+                ((250, 60, 180), "pink"),
+                ((250, 20, 60), "red"),
+                ((128, 128, 128), "grey"),
+                ((250, 250, 250), "white"),
+                ((5, 5, 5), "black"),
+                ((0, 0, 40), "black"),
+            ]
+        ),
+        (np.concatenate([plain(*rgb, side=8) for rgb in STRIPES]), {"color": ""}),
+        (plain(20, 20, 20), {"light": "dark"}),
+        (plain(120, 120, 120), {"light": ""}),
+        (plain(240, 240, 240), {"light": "bright"}),
+        (square(plain(255, 255, 255), 12, 20, (250, 0, 0)), {"framing": "small", "light": "bright"}),
+        (square(plain(255, 255, 255), 2, 30, (250, 0, 0)), {"framing": "close", "color": "red"}),
+        (plain(90, 90, 90), {"framing": ""}),
+        (HALVES, {"contrast": "crisp"}),
+        (plain(99, 99, 99), {"contrast": "soft"}),
+        ((HALVES * 0.4).astype(np.uint8), {"contrast": ""}),
+        (plain(250, 20, 20, side=1), {"color": "red"}),
+    ],
+)
+def test_an_image_has_the_attributes_that_it_shows(pixels: Pixels, looks: dict[str, str]) -> None:
+    found = read_attributes(pixels)
+    assert {name: found[name] for name in looks} == looks
+
+
+def test_texts_say_only_what_the_image_looks_like() -> None:
+    night = plain(5, 5, 5)
+    seen = {phrase for number in range(300) for phrase in words_of_light(micro_texts(night, "dog", f"dog_{number}"))}
+    assert seen == {"dark", "at night", "in the shade"}
+
+
+def words_of_light(texts: Texts) -> set[str]:
+    text = whole(texts).lower()
+    return {phrase for of in ("dark", "bright") for phrase in WORDS["light", of] if phrase in text}
+
+
+def test_the_same_image_id_class_and_seed_give_the_same_texts() -> None:
+    assert made(30) == made(30)
+    assert made(30) != made(30, seed=1)
+    first, second = (micro_texts(photo(0), "cat", name) for name in ("cat_0001", "cat_0002"))
+    assert first != second
+
+
+def test_texts_are_those_that_published_micro_results_were_made_with() -> None:
+    digest = hashlib.sha256()
+    for number in range(110):
+        class_name = (*CLASSES, "hermit")[number % 11]
+        texts = micro_texts(photo(number), class_name, f"{class_name}_{number:04d}", seed=7)
+        digest.update("\t".join((texts.title, texts.description, *texts.tags, "\n")).encode())
+    assert digest.hexdigest() == "4632fddd8e8581c6badb7b7b05893972cde19398cc0ad71744bf726b641c28d1"
+
+
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_texts_of_a_class_vary_and_most_name_it(class_name: str) -> None:
+    texts = made(200, class_name)
+    full = [whole(each) for each in texts]
+    assert len(set(full)) > 190
+    named = [text for text in full if names_class(text, class_name)]
+    assert abs(len(named) / 200 - NAMED) < 0.1
+    for word in (class_name, *WORDS["synonym", class_name]):
+        assert any(word in text.lower() for text in full)
+    others = [name for name in CLASSES if name != class_name]
+    assert not any(names_class(text, other) for text in full for other in others)
+
+
+def test_every_image_has_a_title_and_some_have_no_description_or_no_tags() -> None:
+    texts = made(400)
+    assert all(each.title for each in texts)
+    assert 0.25 < sum(not each.description for each in texts) / 400 < 0.45
+    assert 0.04 < sum(not each.tags for each in texts) / 400 < 0.25
+    assert all(len(set(each.tags)) == len(each.tags) <= 6 for each in texts)
+
+
+def test_an_unknown_class_is_called_by_its_name() -> None:
+    texts = [whole(each) for each in made(60, "hermit crab")]
+    assert sum("hermit crab" in text.lower() for text in texts) > 35
+
+
+def test_a_template_in_a_name_is_a_name() -> None:
+    assert any("{look}" in whole(each) for each in made(40, "{look} x{0.__class__}"))
+
+
+@pytest.mark.parametrize("class_name", ["", " \n\t", "x" * 81])
+def test_names_that_are_none_are_refused(class_name: str) -> None:
+    with pytest.raises(InputError, match="class name"):
+        micro_texts(photo(0), class_name, "a")
