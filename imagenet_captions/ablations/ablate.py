@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 from imagenet_captions.ablations.comparing import FactorResult, RunResult
 from imagenet_captions.ablations.factors import make_tables, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro import with_shifts, with_texts
-from imagenet_captions.ablations.plan import Planned, check_fairness, differences, plan_runs
-from imagenet_captions.ablations.processes import Processes, all_processes, start_processes
+from imagenet_captions.ablations.plan import Planned, check_fairness, plan_runs
 from imagenet_captions.ablations.report import Report
 from imagenet_captions.ablations.runs import FROM_TEXT, Run, Table
 from imagenet_captions.ablations.settings import (
@@ -49,15 +53,16 @@ from imagenet_captions.ablations.testing import (
     test_run,
     training_samples,
 )
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.engines.local import count_readers
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly, shortened
 from imagenet_captions.evaluation.classifiers import PROMPT_SETS
-from imagenet_captions.evaluation.results import answers_path, read_metrics
+from imagenet_captions.evaluation.results import answers_path
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
 from imagenet_captions.storage.outputs import locked
-from imagenet_captions.training.processes import check_torchrun, started_by_torchrun
+from imagenet_captions.training.processes import check_torchrun, process_rank, started_by_torchrun
 from imagenet_captions.training.recipes import recipe_values
 from imagenet_captions.training.settings import TrainSettings, read_done
 from imagenet_captions.training.train import train
@@ -65,6 +70,8 @@ from imagenet_captions.training.train import train
 log = logging.getLogger(__name__)
 
 REPORT = "report.md"
+_TESTING = timedelta(days=7)  # the others wait while the first process tests
+_ALIKE = timedelta(minutes=2)  # within which all processes meet a failure that they share
 
 
 def ablate(settings: AblateSettings) -> Path | None:
@@ -79,33 +86,29 @@ def ablate(settings: AblateSettings) -> Path | None:
         check_settings(settings)
         start_processes(ablate, settings)
         return report
-    with all_processes() as processes:
-        if not processes.first:
-            processes.wait()
-            if not (settings.out / RECORD).is_file():
-                raise InputError(
-                    f"{settings.out / RECORD} of the first process is not on this machine; put `out` and the data on a "
-                    "disk that all machines have under the same path"
-                )
-            run_missing(prepare(settings), processes)
-            return None
-        check_settings(settings)
-        with locked(settings.out / LOCK, f"the ablation {settings.out}"):
-            experiment = prepare(settings, write_settings(settings))
-            for table in experiment.tables:
-                check_fairness(table, experiment.planned)
-            processes.wait()
-            failed = run_missing(experiment, processes)
-            factors = [_collect(experiment, table, failed) for table in experiment.finished_tables()]
-            sizes = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.datasets.items()}
-            told = Report(
-                settings.out,
-                settings.preset == "micro",
-                settings.seeds,
-                sizes,
-                tuple(experiment.tests),
+    processes = Processes()
+    if not processes.first:
+        processes.wait()
+        if not (settings.out / RECORD).is_file():
+            raise InputError(
+                f"{settings.out / RECORD} of the first process is not on this machine; put `out` and the data on a "
+                "disk that all machines have under the same path"
             )
-            told.write(report, factors)
+        run_missing(prepare(settings), processes)
+        return None
+    check_settings(settings)
+    with locked(settings.out / LOCK, f"the ablation {settings.out}"):
+        experiment = prepare(settings, write_settings(settings))
+        for table in experiment.tables:
+            check_fairness(table, experiment.planned)
+        processes.wait()
+        failed = run_missing(experiment, processes)
+        finished = [table for table in experiment.others if all(map(experiment.is_tested, table.runs))]
+        tables = sorted((*experiment.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
+        factors = [_collect(experiment, table, failed) for table in tables]
+        inputs, tests = experiment.inputs, tuple(experiment.tests)
+        sizes = {name: len(inputs.examples(path)) for name, path in inputs.datasets.items()}
+        Report(settings.out, settings.preset == "micro", settings.seeds, sizes, tests).write(report, factors)
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(
@@ -113,6 +116,66 @@ def ablate(settings: AblateSettings) -> Path | None:
             f"and the same command tries the failed ones again"
         )
     return report
+
+
+class Processes:
+    """The processes of an ablation: all train every run together, and the first one alone does everything else.
+
+    When one fails, all are ended, and the same command goes on.
+    """
+
+    def __init__(self) -> None:
+        self.first = process_rank() == 0
+        self._group: Any = None
+        if started_by_torchrun():
+            if not dist.is_initialized():
+                dist.init_process_group(timeout=_TESTING)
+            self._group = dist.new_group(backend="gloo", timeout=_TESTING)
+        if not self.first:
+            logging.getLogger("imagenet_captions").setLevel(logging.ERROR)
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self._group is not None:
+            dist.barrier(self._group)
+
+    def share_failure(self, error: InputError) -> None:
+        """Return if a training failed in all processes alike, such as one whose loss is NaN; else raise the error."""
+        if self._group is not None:
+            try:
+                dist.monitored_barrier(self._group, timeout=_ALIKE)
+            except RuntimeError:
+                raise error from None
+
+
+def start_processes(work: Callable[[Any], object], settings: Any) -> None:
+    """Do the work in a process for each of `settings.devices`; raises what one of them raised, after all have ended."""
+    with tempfile.TemporaryDirectory() as scratch, socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+        opened.close()
+        said = Path(scratch) / "failed.txt"
+        try:
+            spawn(_do_as_one, (work, settings, port, said), settings.devices)  # type: ignore[no-untyped-call]
+        except ProcessExitedException as ended:
+            reason = f"a process ended with exit code {ended.exit_code}; run the same command again to go on"
+            failure = StoppedEarly if ended.exit_code == StoppedEarly.exit_code else InputError
+            raise failure(said.read_text(encoding="utf-8") if said.exists() else reason) from None
+
+
+def _do_as_one(rank: int, work: Callable[[Any], object], settings: Any, port: int, said: Path) -> None:
+    os.environ.update(dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)))
+    os.environ.update(dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(settings.devices)))
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    os.environ.update({"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "ablate"})
+    lightnings: Any = rank_zero_only
+    lightnings.rank = rank  # Lightning was imported before the variables were there
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        work(settings)
+    except ImagenetCaptionsError as error:
+        said.write_text(str(error), encoding="utf-8")
+        sys.exit(error.exit_code)
 
 
 @dataclass(frozen=True)
@@ -144,23 +207,17 @@ class Experiment:
         names = dict.fromkeys(run.name for table in self.tables for run in table.runs)
         return [self.planned[name] for name in names]
 
-    def finished_tables(self) -> list[Table]:
-        """Return the tables, and those of the other factors whose runs are all finished."""
-        finished = [table for table in self.others if all(map(self.is_tested, table.runs))]
-        return sorted((*self.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
-
     def folder(self, name: str) -> Path:
         """Return the folder of a run."""
         return self.settings.out / RUNS / name
 
-    def record(self, name: str) -> RunRecord:
-        """Return what is known of a run."""
+    def record(self, name: str, **changes: Any) -> RunRecord:
+        """Return what is known of a run, after it is written with changes if there are any."""
         path = self.folder(name) / "run.json"
-        return read_json(path, RunRecord, "the record of the run") if path.is_file() else RunRecord()
-
-    def write_record(self, name: str, **values: Any) -> None:
-        """Write some values of a run's record, and keep the others."""
-        write_json(self.folder(name) / "run.json", asdict(replace(self.record(name), **values)))
+        found = read_json(path, RunRecord, "the record of the run") if path.is_file() else RunRecord()
+        if changes:
+            write_json(path, asdict(replace(found, **changes)))
+        return found
 
     def train_settings(self, planned: Planned) -> TrainSettings:
         """Return the settings of a run's training."""
@@ -182,19 +239,6 @@ class Experiment:
             keep_every=self.settings.keep_every,
             log=("csv",),
         )
-
-    @cached_property
-    def held_out(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Which images of the test sets are of classes that the factor `domain` holds out.
-
-        Test sets of other names than the domains', such as imagenet, are left whole; in miniature all are of domains.
-        """
-        domains = self.inputs.domains
-        if domains is None:
-            return {}
-        named = self.tests if self.settings.preset == "micro" else {*domains.others, domains.natural}
-        masks = {name: domains.mask(self.inputs.examples(path)) for name, path in self.tests.items() if name in named}
-        return {name: mask for name, mask in masks.items() if mask.any()}
 
     @cached_property
     def _digests(self) -> dict[str, str]:
@@ -235,7 +279,8 @@ def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
         if DOMAIN in factors:
             wanted = replace(wanted, mixed=inputs.mix(ask.first.name, micro))
         if "distribution" in factors and not settings.sizes:
-            wanted = replace(wanted, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
+            named = [inputs.rows(name, pick).count for name, pick in named_picks(ask)]
+            wanted = replace(wanted, named=min(named))
         return make_tables(factors, wanted)
 
     def rows_of(run: Run) -> Rows:
@@ -297,7 +342,7 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
     A finished run names its data by digests, not by places, so that an ablation's folder can be moved.
     """
     run, settings = planned.run, experiment.train_settings(planned)
-    asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, "steps": settings.steps}
+    asked = {"ids": planned.trained.digest, "init": run.init, "seed": run.seed, "steps": settings.steps}
     asked = _plain({**asked, **recipe_values(planned.recipe)})
     if before := experiment.record(run.name).training:
         differing = next((name for name in asked if before.get(name) != asked[name]), None)
@@ -318,7 +363,7 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
             f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
         )
     if processes.first:
-        experiment.write_record(run.name, training=asked)
+        experiment.record(run.name, training=asked)
     processes.wait()
 
 
@@ -327,7 +372,7 @@ def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) ->
     run, inputs, settings = planned.run, experiment.inputs, experiment.settings
     metrics, pictures = experiment.folder(run.name) / METRICS, settings.out / "samples"
     metrics.unlink(missing_ok=True)
-    model = load_model(str(experiment.folder(planned.model_run)))
+    model = load_model(str(experiment.folder(run.model_of or run.name)))
     fitting = None
     if run.classifier in FITTED:
         examples = inputs.chosen(run.data, planned.rows)
@@ -338,48 +383,50 @@ def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) ->
         samples = training_samples(run.name, examples, model, experiment.train_settings(planned), pictures)
     else:
         samples = prompt_samples(run.prompts, tests[0].classes)
-    experiment.write_record(run.name, test=experiment.test_asked(run), samples=samples)
+    experiment.record(run.name, test=experiment.test_asked(run), samples=samples)
     if run.classifier:
         log.info("testing %s on %s", run.name, ", ".join(experiment.tests))
-        reading = Reading(workers=max(1, settings.readers), threads=settings.threads)
+        readers = count_readers(settings.workers, settings.devices)
+        reading = Reading(workers=max(1, readers), threads=settings.threads)
         test_run(run, model, metrics, tests, fitting, reading)
 
 
 def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) -> FactorResult:
-    results = {run.name: _result(experiment, run, failed.get(run.name, "")) for run in table.runs}
-    first = {arm: runs[0].name for arm, runs in table.arms().items()}
-    samples = {arm: experiment.record(name).samples for arm, name in first.items() if not results[name].failure}
-    shared = check_fairness(table, experiment.planned)
-    apart = [differences(comparison, table, experiment.planned) for comparison in table.comparisons]
-    held_out = tuple(experiment.held_out) if table.factor == DOMAIN else ()
-    return FactorResult(table, results, samples, shared, apart, _notes(experiment, table), held_out)
-
-
-def _result(experiment: Experiment, run: Run, failure: str) -> RunResult:
-    planned, metrics = experiment.planned[run.name], experiment.folder(run.name) / METRICS
-    if failure or not run.classifier:
-        return RunResult(planned, failure=failure)
-    result = RunResult(planned, read_metrics(metrics), read_answers(metrics))
-    return result.on_images(experiment.held_out) if run.pick.domains else result
+    domains, inputs, masks = experiment.inputs.domains, experiment.inputs, {}
+    if table.factor == DOMAIN and domains is not None:
+        # Test sets of other names, such as imagenet, are left whole; in miniature all are of domains.
+        micro, named = experiment.settings.preset == "micro", {*domains.others, domains.natural}
+        tests = {name: path for name, path in experiment.tests.items() if micro or name in named}
+        masks = {name: domains.mask(inputs.examples(path)) for name, path in tests.items()}
+        masks = {name: mask for name, mask in masks.items() if mask.any()}
+    results, samples = {}, {}
+    for run in table.runs:
+        planned, failure = experiment.planned[run.name], failed.get(run.name, "")
+        answers = {}
+        if run.classifier and not failure:
+            answers = dict(read_answers(experiment.folder(run.name) / METRICS))
+        for name in masks.keys() & answers.keys():
+            answers[name] = answers[name][masks[name]]
+        results[run.name] = RunResult(planned, answers, failure)
+    for arm, (first, *_) in table.arms().items():
+        if not results[first.name].failure:
+            samples[arm] = experiment.record(first.name).samples
+    return FactorResult(table, results, samples, _notes(experiment, table), tuple(masks))
 
 
 def _notes(experiment: Experiment, table: Table) -> list[str]:
     """Return notes on the mixtures of domains, or on the quality of the labels that were read from texts."""
-    if table.factor == DOMAIN:
-        domains = experiment.inputs.domains
-        assert domains is not None
+    domains, lines = experiment.inputs.domains, []
+    if table.factor == DOMAIN and domains is not None:
         held = ", ".join(domains.held_out_names)
-        lines = [
+        lines.append(
             f"Accuracies on test sets of domains are those on the held-out classes alone: {held}. All arms have "
             "equally many images, but not of these classes:"
-        ]
-        for arm, (run, *_) in table.arms().items():
-            counted = domains.describe(run.pick)
-            lines.append(f"- {arm} trains on {counted} (inputs/{experiment.planned[run.name].rows.ids}).")
-        return lines
-    lines = []
+        )
     for arm, (run, *_) in table.arms().items():
         rows = experiment.planned[run.name].rows
+        if run.pick.domains and domains is not None:
+            lines.append(f"- {arm} trains on {domains.describe(run.pick)} (inputs/{rows.ids}).")
         if run.pick.labels == FROM_TEXT:
             right = "" if rows.right is None else f", and {rows.right:,} of these name their image's own"
             lines.append(

@@ -13,12 +13,11 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.plan import Planned, Values
+from imagenet_captions.ablations.plan import Planned
 from imagenet_captions.ablations.runs import FEWEST_SIZES, Run, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
 from imagenet_captions.evaluation.intervals import (
@@ -33,7 +32,7 @@ from imagenet_captions.evaluation.intervals import (
     over_seeds_and_images,
     paired_interval,
 )
-from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline
+from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.measure import worst
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 
@@ -43,8 +42,8 @@ HELD_OUT = "accuracy of the held-out classes"
 SIGNIFICANT = 0.05
 FEWEST = 3  # runs that the micro line is drawn through
 ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
-MEAN = "the mean of"
-MATCHED, NO_OVERLAP = "accuracy under shift at equal accuracy without", "no overlap"  # along sizes
+MEAN, MEAN_SHIFTED = "the mean of", "mean accuracy under the shifts"
+MATCHED, NO_OVERLAP = "accuracy at a matched accuracy", "no overlap"  # along sizes
 _COLUMNS = "factor first second kind quantity unit headline value low high images by_seed p_value p_holm mark".split()
 _MARKS = {
     EXTRAPOLATED: "an arm is outside the accuracies of the baseline's models, where the curve is extrapolated",
@@ -54,10 +53,9 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run's results; `metrics` is metrics.json; it and `answers` are empty for a stage without a test."""
+    """One run's results; `answers` are empty for a stage without a test."""
 
     planned: Planned
-    metrics: Mapping[str, Any] = field(default_factory=dict)
     answers: Answers = field(default_factory=dict)
     failure: str = ""
 
@@ -68,59 +66,31 @@ class RunResult:
 
     def top1(self, test_set: str) -> tuple[float, int]:
         """Return the accuracy in percent on a test set, and its number of images."""
-        entry = self.metrics["test_sets"][test_set]
-        return 100 * float(entry["top1"]), int(entry["n"])
-
-    def on_images(self, masks: Mapping[str, npt.NDArray[np.bool_]]) -> RunResult:
-        """Return the results on some images of the test sets that have a mask."""
-        answers = {name: found[masks[name]] if name in masks else found for name, found in self.answers.items()}
-        sets = dict(self.metrics["test_sets"])
-        for name in masks.keys() & answers.keys():
-            sets[name] = {
-                **sets[name],
-                "top1": float(np.mean(answers[name])),
-                "n": len(answers[name]),
-            }
-        return replace(self, answers=answers, metrics={**self.metrics, "test_sets": sets})
+        return 100 * float(np.mean(self.answers[test_set])), len(self.answers[test_set])
 
 
 @dataclass(frozen=True)
 class FactorResult:
-    """One factor's table with its results, and samples of what each arm was given.
+    """One factor's table with its results, samples of what each arm was given, and notes for the reader.
 
-    For each comparison `shared` says what its arms share and `apart` in what they differ; `notes` are what else a
-    reader should know. `held_out` are the test sets whose results are those on the held-out classes alone.
+    `held_out` are the test sets whose results are those on the held-out classes alone.
     """
 
     table: Table
     results: Mapping[str, RunResult]
     samples: Mapping[str, Sequence[TextSample]]
-    shared: Sequence[str]
-    apart: Sequence[Mapping[str, Values]]
     notes: Sequence[str] = ()
     held_out: Collection[str] = ()
 
     def tested_arms(self) -> dict[str, list[RunResult]]:
         """Return the results of the arms all of whose seeds have accuracies, one for each seed."""
         arms = {name: [self.results[run.name] for run in runs] for name, runs in self.table.arms().items()}
-        return {name: found for name, found in arms.items() if all(result.metrics for result in found)}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far one arm is above another in points, with the interval at 95 %; `by_seed` holds that of each seed."""
-
-    value: float
-    low: float
-    high: float
-    images: int
-    by_seed: tuple[float, ...]
-    p_value: float
+        return {name: found for name, found in arms.items() if all(result.answers for result in found)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(Difference):
-    """One quantity of one comparison, a row of comparisons.csv.
+class Row(Estimate):
+    """How far one arm is above another in one quantity, in points over so many images; a row of comparisons.csv.
 
     `kind` is effective robustness or accuracy, `quantity` says on what, and `headline` marks the rows that get a
     verdict: their `p_holm` is adjusted for their number in the report (`adjust`). `mark` says `extrapolated` or
@@ -132,6 +102,7 @@ class Row(Difference):
     second: str
     kind: str
     quantity: str
+    images: int
     unit: str = "points"
     headline: bool = False
     mark: str = ""
@@ -151,7 +122,7 @@ class Measured:
     images: int
     marks: Mapping[str, str] = field(default_factory=dict)
 
-    def difference(self, pairs: Sequence[tuple[str, str]]) -> Difference:
+    def difference(self, pairs: Sequence[tuple[str, str]]) -> Estimate:
         """Return the mean difference of two arms, of which each pair holds the runs of a seed.
 
         A draw is the same images, and the same fit of the baseline, for both arms.
@@ -160,13 +131,12 @@ class Measured:
         by_seed, drawn = tuple(gaps[0].tolist()), gaps[1:]
         mean = drawn.mean(axis=1)
         if len(pairs) == 1:
-            value, p_value = by_seed[0], _normal_p(by_seed[0], float(mean.std(ddof=1)))
-            return Difference(value, *middle(mean), self.images, by_seed, p_value)
+            return Estimate(by_seed[0], *middle(mean), _normal_p(by_seed[0], float(mean.std(ddof=1))), by_seed)
         apart = (drawn - mean[:, None]).var(axis=0, ddof=1).sum() / (len(pairs) - 1) / len(pairs)
-        return _estimated(over_seeds_and_images(by_seed, float(mean.var(ddof=1)), float(apart)), self.images)
+        return over_seeds_and_images(by_seed, float(mean.var(ddof=1)), float(apart))
 
 
-def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
+def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     """Return the mean difference between two arms' scores, [seeds, images], on the same images.
 
     >>> right, wrong = np.ones(100), np.zeros(100)
@@ -177,18 +147,13 @@ def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
     gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     by_seed = (100 * gaps.mean(axis=1)).tolist()
     if len(gaps) > 1:
-        of_mean, of_seeds = image_variances(100 * gaps)
-        return _estimated(over_seeds_and_images(by_seed, of_mean, of_seeds), gaps.shape[1])
+        return over_seeds_and_images(by_seed, *image_variances(100 * gaps))
     low, high = paired_interval(gaps[0])
     if np.isin(gaps, (-1, 0, 1)).all():
         p_value = mcnemar(Pairs(gaps.size, int((gaps > 0).sum()), int((gaps < 0).sum())))
     else:
         p_value = _normal_p(float(gaps.mean()), (high - low) / (2 * 1.96))
-    return Difference(by_seed[0], 100 * low, 100 * high, gaps.shape[1], tuple(by_seed), p_value)
-
-
-def _estimated(found: Estimate, images: int) -> Difference:
-    return Difference(found.value, found.low, found.high, images, found.by_seed, found.p_value)
+    return Estimate(by_seed[0], 100 * low, 100 * high, p_value, tuple(by_seed))
 
 
 def _normal_p(value: float, error: float) -> float:
@@ -202,12 +167,6 @@ def adjust(rows: Iterable[Row]) -> list[Row]:
     for at, p_value in zip(headlines, holm([found[at].p_value for at in headlines]), strict=True):
         found[at] = replace(found[at], p_holm=p_value)
     return found
-
-
-def draw_seeds(count: int) -> Floats:
-    """Return how often each seed is drawn in each draw of a bootstrap."""
-    chances = np.full(count, 1 / count)
-    return np.random.default_rng(4).multinomial(count, chances, size=DRAWS).astype(np.float64)
 
 
 def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str], seed: int = 0) -> Floats:
@@ -239,10 +198,10 @@ def above_line(
     ends = accuracies[0, base, 0]
     if len(base) < FEWEST or np.ptp(ends) == 0:
         return None
-    seeds = [name.rpartition("-s")[2] for name in baseline]  # runs of one seed are drawn together
-    by_seed = dict(zip(dict.fromkeys(seeds), draw_seeds(len(set(seeds))).T, strict=True))
-    drawn = np.stack([by_seed[seed] for seed in seeds], axis=1)
-    weights = np.concatenate([np.ones((1, len(base))), drawn])
+    named = [name.rpartition("-s")[2] for name in baseline]  # runs of one seed are drawn together
+    seeds = list(dict.fromkeys(named))
+    drawn = np.random.default_rng(4).multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=DRAWS)
+    weights = np.concatenate([np.ones((1, len(base))), drawn[:, [seeds.index(seed) for seed in named]]])
     shares = (weights / weights.sum(axis=1, keepdims=True))[..., None]
     logits = logit(accuracies)
     x, y = logits[:, base, :1], logits[:, base, 1:]
@@ -256,7 +215,7 @@ def above_line(
     above = 100 * (accuracies[..., 1:] - 1 / (1 + np.exp(-predicted))).mean(axis=2)
     within = (ends.min() <= accuracies[0, :, 0]) & (accuracies[0, :, 0] <= ends.max())
     marks = {name: "" if inside else EXTRAPOLATED for name, inside in zip(names, within, strict=True)}
-    return Measured(_by_run(answers, above), len(answers[names[0]][clean]), marks)
+    return Measured(dict(zip(answers, above.T, strict=True)), len(answers[names[0]][clean]), marks)
 
 
 def line_through(x: npt.ArrayLike, y: npt.ArrayLike) -> Callable[[npt.ArrayLike], Floats]:
@@ -272,7 +231,7 @@ def logit(p: npt.ArrayLike) -> Floats:
 
 
 def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -> dict[str, Measured]:
-    """Return each run's effective robustness by the testbed's curves, for each shift and for the paper's mean.
+    """Return each run's effective robustness by the testbed's curves, for each shift and then for the paper's mean.
 
     All are compared on all 1000 classes, by the very fits of the report's table and figure.
     """
@@ -285,65 +244,65 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
         above = percent[shift.column] - np.concatenate([fit.predict_all(x[:1]), drawn])
         marks = {run: fit.mark(at) for run, at in zip(answers, x[0], strict=True)}
         images = len(next(iter(answers.values()))[shift.column])
-        found[shift.column] = Measured(_by_run(answers, above), images, marks)
+        found[f"{EFFECTIVE} on {shift.column}"] = Measured(dict(zip(answers, above.T, strict=True)), images, marks)
     averaged = [shift.column for shift in shifts if shift.averaged]
     if len(averaged) > 1:
-        parts = [found[name] for name in averaged]
-        found[f"{MEAN} {', '.join(averaged)}"] = Measured(
+        parts = [found[f"{EFFECTIVE} on {name}"] for name in averaged]
+        found[f"{EFFECTIVE}, {MEAN} {', '.join(averaged)}"] = Measured(
             {run: np.mean([part.values[run] for part in parts], axis=0) for run in answers},
-            sum(each.images for each in found.values()),
+            sum(part.images for part in parts),
             {run: worst([part.marks[run] for part in parts]) for run in answers},
         )
     return found
 
 
-def _by_run(answers: Mapping[str, Answers], columns: Floats) -> dict[str, Floats]:
-    return dict(zip(answers, columns.T, strict=True))
+def _headline(quantities: Iterable[str]) -> str:
+    """Return the quantity that a verdict is about: a mean over shifts if there is one, else the first."""
+    names = list(quantities)
+    return next((name for name in names if MEAN in name), names[0] if names else "")
 
 
 def compare_arms(
     factor: FactorResult, tests: Sequence[str], micro: bool, baseline: Mapping[str, RunResult]
 ) -> Iterator[Row]:
     """Yield the rows of every comparison whose arms were tested."""
-    tested = factor.tested_arms()
+    tested, line = factor.tested_arms(), {name: result.answers for name, result in baseline.items()}
     for comparison in factor.table.comparisons:
         if not {comparison.first, comparison.second} <= tested.keys():
             continue
         row = partial(Row, factor=factor.table.factor, first=comparison.first, second=comparison.second)
-        first, second = tested[comparison.first], tested[comparison.second]
-        pairs = [(one.run.name, other.run.name) for one, other in zip(first, second, strict=True)]
-        about = (comparison.on, tests[0]) if comparison.on in tests[1:] else tuple(tests)
-        runs = {result.run.name: result.answers for result in (*first, *second)}
-        if micro:
-            line = {name: result.answers for name, result in baseline.items()}
-            quantities = _in_miniature({**line, **runs}, tests, list(line))
+        arms = tested[comparison.first], tested[comparison.second]
+        pairs = [(one.run.name, other.run.name) for one, other in zip(*arms, strict=True)]
+        runs = {result.run.name: result.answers for arm in arms for result in arm}
+        if micro:  # without a sound line, arms are compared in accuracy alone
+            on_line = above_line({**line, **runs}, list(line), tests[0], tests[1:]) if tests[1:] else None
+            robustness = {} if on_line is None else {ON_LINE: on_line}
         else:
-            quantities = _by_testbed(runs, tests)
+            robustness = effective_robustness(runs, tests)
+        leads = comparison.on in tests  # then the accuracy there answers the question
         found = [
             row(
                 kind=EFFECTIVE,
-                **cells,
-                mark=worst([measured.marks.get(name, "") for name in runs]),
+                quantity=name,
+                headline=name == _headline(robustness) and not leads,
+                mark=worst([measured.marks.get(run, "") for run in runs]),
+                images=measured.images,
                 **asdict(measured.difference(pairs)),
             )
-            for cells, measured in quantities
+            for name, measured in robustness.items()
         ]
-        leads = comparison.on in tests  # then the accuracy there answers the question
-        if leads:
-            found = [replace(each, headline=False) for each in found]
-        else:
-            yield from found
+        about = (comparison.on, tests[0]) if comparison.on in tests[1:] else tuple(tests)
         accuracies = {f"{HELD_OUT if name in factor.held_out else ACCURACY} on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
-            accuracies = {f"accuracy on {tests[0]}": [tests[0]]}
-            accuracies["mean accuracy under the shifts"] = list(tests[1:])
+            accuracies = {f"{ACCURACY} on {tests[0]}": [tests[0]], MEAN_SHIFTED: list(tests[1:])}
         headline = "" if found and not leads else list(accuracies)[-1 if micro and not leads else 0]
+        measured_on = []
         for quantity, sets in accuracies.items():
-            scores = [[mean_score(each.answers, sets) for each in arm] for arm in (first, second)]
-            measured_on = asdict(difference(*scores))
-            yield row(kind=ACCURACY, quantity=quantity, headline=quantity == headline, **measured_on)
-        if leads:
-            yield from found
+            # of each image the share of test sets in which it was recognized; all hold the same images in order
+            scores = [[np.mean([each.answers[name] for name in sets], axis=0) for each in arm] for arm in arms]
+            values = {"headline": quantity == headline, "images": len(scores[0][0]), **asdict(difference(*scores))}
+            measured_on.append(row(kind=ACCURACY, quantity=quantity, **values))
+        yield from (*measured_on, *found) if leads else (*found, *measured_on)
 
 
 def compare_curves(factor: FactorResult, tests: Sequence[str], micro: bool) -> Iterator[Row]:
@@ -351,52 +310,60 @@ def compare_curves(factor: FactorResult, tests: Sequence[str], micro: bool) -> I
 
     Two curves are compared at one accuracy without shift: the middle, in log-odds, of what both cover with every seed.
     """
-    clean, *shifts = tests if micro else [IMAGENET, *(shift.column for shift in SHIFTS if shift.column in tests)]
+    known = [shift for shift in SHIFTS if shift.column in tests]
+    clean, *shifts = tests if micro else [IMAGENET, *(shift.column for shift in known)]
     if clean not in tests or not shifts:
         return
-    averaged = shifts if micro else [shift.column for shift in SHIFTS if shift.averaged and shift.column in tests]
-    quantities = {} if micro else {f"accuracy on {shift}": [shift] for shift in shifts}
-    if micro:
-        quantities["mean accuracy under the shifts"] = shifts
+    quantities = {f"{ACCURACY} on {shift}": [shift] for shift in shifts}
+    averaged = [shift.column for shift in known if shift.averaged]
+    if micro:  # the shifts are the clean set's own images
+        quantities = {MEAN_SHIFTED: shifts}
     elif len(averaged) > 1:
-        quantities[f"accuracy, {MEAN} {', '.join(averaged)},"] = averaged
-    headline = list(quantities)[-1 if micro or len(averaged) > 1 else 0]
+        quantities[f"{ACCURACY}, {MEAN} {', '.join(averaged)},"] = averaged
     tested = factor.tested_arms()
     for curves in factor.table.curves:
         both = [[tested[arm] for arm in arms if arm in tested] for arms in curves.arms]
         if min(map(len, both)) < FEWEST_SIZES:
             continue
         row = partial(Row, factor=factor.table.factor, first=curves.first, second=curves.second, kind=MATCHED)
-        answers = {result.run.name: result.answers for arms in both for arm in arms for result in arm}
-        parts = [tests] if micro else [[name] for name in (clean, *shifts)]  # in miniature all have the same images
-        accuracies = np.concatenate([_accuracies(answers, part, at) for at, part in enumerate(parts)], axis=2)
-        found = dict(zip(answers, logit(accuracies).transpose(1, 0, 2), strict=True))
-        points = [  # of each curve and seed, [sizes, 1 + draws, sets]
-            [np.stack([found[result.run.name] for result in seed]) for seed in zip(*arms, strict=True)] for arms in both
-        ]
-        ends = [[(seed[:, 0, 0].min(), seed[:, 0, 0].max()) for seed in curve] for curve in points]
-        covered = [(max(low for low, _ in curve), min(high for _, high in curve)) for curve in ends]
+        points = _points(both, [[clean, *shifts]] if micro else [[name] for name in (clean, *shifts)])
+        covered = []
+        for curve in points:
+            x = [seed[:, 0, 0] for seed in curve]
+            covered.append((max(each.min() for each in x), min(each.max() for each in x)))
         low, high = max(low for low, _ in covered), min(high for _, high in covered)
         if low > high:
-            first, second = (" to ".join(f"{100 * expit(end):.1f}" for end in curve) for curve in covered)
-            nothing = Difference(math.nan, math.nan, math.nan, 0, (), math.nan)
-            yield row(quantity=f"accuracy on {clean} ({first} and {second} %)", mark=NO_OVERLAP, **asdict(nothing))
+            ranges = [f"{inverse_logit(start):.1f} to {inverse_logit(end):.1f}" for start, end in covered]
+            quantity = f"{ACCURACY} on {clean} ({' and '.join(ranges)} %)"
+            nothing = asdict(Estimate(math.nan, math.nan, math.nan, math.nan, ()))
+            yield row(quantity=quantity, images=0, mark=NO_OVERLAP, **nothing)
             continue
         at = (low + high) / 2
-        names = [[f"{number}-{seed}" for seed in range(len(curve))] for number, curve in enumerate(points)]
-        above = [interpolate(seed[..., 0], seed[..., 1:], at) for curve in points for seed in curve]
         for quantity, sets in quantities.items():
-            columns = [shifts.index(name) for name in sets]
-            means = [100 * expit(each[:, columns]).mean(axis=1) for each in above]
-            images = sum(
-                len(result.answers[name]) for name in (sets[:1] if micro else sets) for result in both[0][0][:1]
-            )
-            measured = Measured(dict(zip([*names[0], *names[1]], means, strict=True)), images)
+            columns = [1 + shifts.index(name) for name in sets]
+            values = {
+                f"{number}-{seed}": inverse_logit(interpolate(each[..., 0], each[..., columns], at)).mean(axis=1)
+                for number, curve in enumerate(points)
+                for seed, each in enumerate(curve)
+            }
+            pairs = [(f"0-{seed}", f"1-{seed}") for seed in range(len(points[0]))]
+            images = [len(both[0][0][0].answers[name]) for name in sets]
             yield row(
-                quantity=f"{quantity} at {100 * expit(at):.2f} % on {clean}",
-                headline=quantity == headline,
-                **asdict(measured.difference(list(zip(*names, strict=True)))),
+                quantity=f"{quantity} at {inverse_logit(at):.2f} % on {clean}",
+                headline=quantity == _headline(quantities),
+                images=images[0] if micro else sum(images),
+                **asdict(Measured(values, 0).difference(pairs)),
             )
+
+
+def _points(both: Sequence[Sequence[Sequence[RunResult]]], parts: Sequence[Sequence[str]]) -> list[list[Floats]]:
+    """Return the log-odds of each curve and seed, [sizes, 1 + draws, sets]; the sets of a part have the same images."""
+    answers = {result.run.name: result.answers for curve in both for arm in curve for result in arm}
+    drawn = [_accuracies(answers, part, at) for at, part in enumerate(parts)]
+    found = dict(zip(answers, logit(np.concatenate(drawn, axis=2)).transpose(1, 0, 2), strict=True))
+    return [
+        [np.stack([found[result.run.name] for result in seed]) for seed in zip(*curve, strict=True)] for curve in both
+    ]
 
 
 def interpolate(x: Floats, y: Floats, at: float) -> Floats:
@@ -404,42 +371,12 @@ def interpolate(x: Floats, y: Floats, at: float) -> Floats:
 
     A draw in which `at` lies beyond the last point goes on with the last piece, for as much as its length.
     """
-    order = np.argsort(x, axis=0)
+    order = np.argsort(x, axis=0)  # a larger size may be less accurate
     x, y = np.take_along_axis(x, order, 0), np.take_along_axis(y, order[..., None], 0)
     end, draws = np.clip((x < at).sum(axis=0), 1, len(x) - 1), np.arange(x.shape[1])
     before, after = x[end - 1, draws], x[end, draws]
     share = np.divide(at - before, after - before, out=np.full(len(draws), 0.5), where=after > before)
     return np.asarray(y[end - 1, draws] + np.clip(share, -1, 2)[:, None] * (y[end, draws] - y[end - 1, draws]))
-
-
-def expit(x: npt.ArrayLike) -> Floats:
-    """Return the accuracies between 0 and 1 of log-odds."""
-    return np.asarray(1 / (1 + np.exp(-np.asarray(x, np.float64))), dtype=np.float64)
-
-
-def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
-    """Return for each image the share of test sets in which it was recognized; all hold the same images in order."""
-    return np.asarray(np.mean([answers[name] for name in sets], axis=0), dtype=np.float64)
-
-
-_Quantities = Iterator[tuple[dict[str, Any], Measured]]  # with the cells of its rows that say what it is
-
-
-def _in_miniature(answers: Mapping[str, Answers], tests: Sequence[str], baseline: Sequence[str]) -> _Quantities:
-    """Yield effective robustness by the micro line; without a sound line, arms are compared in accuracy alone."""
-    clean, *shifts = tests
-    measured = above_line(answers, baseline, clean, shifts) if shifts else None
-    if measured is not None:
-        yield {"quantity": ON_LINE, "headline": True}, measured
-
-
-def _by_testbed(answers: Mapping[str, Answers], tests: Sequence[str]) -> _Quantities:
-    """Yield effective robustness on each shift and their mean, which the factor's sentence is about if there is one."""
-    found = effective_robustness(answers, tests)
-    headline = next((name for name in found if name.startswith(MEAN)), next(iter(found), ""))
-    for name, measured in found.items():
-        before = f"{EFFECTIVE}," if name.startswith(MEAN) else f"{EFFECTIVE} on"
-        yield {"quantity": f"{before} {name}", "headline": name == headline}, measured
 
 
 def sentence(row: Row) -> str:

@@ -9,22 +9,25 @@ from pathlib import Path
 
 from imagenet_captions.ablations.factors import make_tables
 from imagenet_captions.ablations.inputs import Rows, plan_mixed
-from imagenet_captions.ablations.plan import Planned, describe_differences, differences, plan_runs
-from imagenet_captions.ablations.published import (
+from imagenet_captions.ablations.plan import (
     LABELLED,
     REPORTED_MODEL,
     REPORTED_PRECISION,
+    Planned,
     common_name,
+    describe_differences,
+    differences,
+    plan_runs,
     published_for,
     throughput_of,
 )
 from imagenet_captions.ablations.runs import ALL_TEXT, Run, Table, TrainingSet
 from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_tests
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.config import PRESETS, config_of
 
-_COLUMNS = ("run", "images", "steps", "images seen", "GPU, reported")
+_COLUMNS = ["run", "images", "steps", "images seen", "GPU, reported"]
 _WIDEST = 110
 
 
@@ -34,40 +37,39 @@ def describe(settings: AblateSettings) -> str:
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
     check_tests(settings)
+    micro = settings.preset == "micro"
     ask = settings.ask([_training_set(name, path) for name, path in settings.data.items()])
     if DOMAIN in settings.factors:
-        ask = replace(ask, mixed=_mixed(ask.first.name, settings))
+        path = settings.data[ask.first.name]
+        if not path.exists():
+            raise InputError(
+                f"ablate domain counts the rows of each domain, and {path} is not there; give data that is"
+            )
+        need = "" if micro else ALL_TEXT  # a micro set gets captions later
+        ask = replace(ask, mixed=plan_mixed(ask.first.name, open_examples(path), micro, need))
     sizes = {each.name: each.rows for each in (*ask.datasets, ask.mixed) if each is not None}
 
-    def most_rows(run: Run) -> Rows:
-        return Rows(min(run.pick.rows or sizes[run.data], sizes[run.data]))
+    def rows_of(run: Run) -> Rows:
+        """Rows without the needed caption are left out, but texts are not read here; a smaller sample has enough."""
+        count = min(run.pick.rows or sizes[run.data], sizes[run.data])
+        needs_text = run.pick.need and not micro and not run.pick.domains
+        return Rows(count, at_most=run.pick.reads_texts or bool(needs_text and count == sizes[run.data]))
 
     tables = make_tables(settings.factors, ask)
-
-    def is_bound(run: Run) -> bool:
-        """Rows without the needed caption are left out, but texts are not read here; a smaller sample has enough."""
-        takes_all = (run.pick.rows or sizes[run.data]) >= sizes[run.data]
-        needs_text = bool(run.pick.need) and settings.preset != "micro"  # whose captions are made
-        return run.pick.reads_texts or (takes_all and needs_text and not run.pick.domains)
-
-    planned = plan_runs(settings, tables, most_rows, is_bound)
+    planned = plan_runs(settings, tables, rows_of)
     for name in {each.recipe.model for each in planned.values()} - PRESETS.keys():
         config_of(name)  # raises InputError for a model that cannot be built
     lines: list[str] = []
     for table in tables:
         own = [planned[run.name] for run in table.runs]
-        lines += [
-            f"{table.factor}: {len(own)} runs",
-            *_numbers(own, ask.mixed),
-            *_published(own, sizes),
-        ]
+        lines += [f"{table.factor}: {len(own)} runs", *_numbers(own, ask.mixed), *_published(own, sizes)]
         lines += [*_comparisons(table, planned), ""]
     lines += _notes([each for each in planned.values() if each.run.trains])
-    if any(each.at_most for each in planned.values()):
+    if any(each.trained.at_most for each in planned.values()):
         named = any(each.run.pick.reads_texts for each in planned.values())
         what = "have the caption" + (", and how many texts name exactly one class," if named else "")
         lines.append(f"up to: how many rows {what} is known only when the texts are read")
-    return "\n".join(_wrapped(line) for line in lines)
+    return "\n".join(map(_wrapped, lines))
 
 
 def _wrapped(line: str) -> str:
@@ -82,39 +84,22 @@ def _training_set(name: str, path: Path) -> TrainingSet:
     return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
-def _mixed(name: str, settings: AblateSettings) -> TrainingSet:
-    path = settings.data[name]
-    if not path.exists():
-        raise InputError(f"ablate domain counts the rows of each domain, and {path} is not there; give data that is")
-    micro = settings.preset == "micro"
-    return plan_mixed(name, open_examples(path), micro, "" if micro else ALL_TEXT)  # a micro set gets captions later
-
-
 def _numbers(planned: Sequence[Planned], mixed: TrainingSet | None) -> Iterator[str]:
     """Yield a row of numbers for each run, and below it how it is trained and tested."""
-    rows = [_COLUMNS, *(_row(each) for each in planned)]
-    shown = [at for at in range(len(_COLUMNS)) if any(row[at] != "-" for row in rows[1:])]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-    for number, row in enumerate(rows):
-        cells = [row[at].rjust(widths[at]) if at in (1, 2, 3) else row[at].ljust(widths[at]) for at in shown]
-        yield f"  {'  '.join(cells)}".rstrip()
-        if number:
-            yield f"      {_how(planned[number - 1], mixed)}"
-
-
-def _row(planned: Planned) -> tuple[str, ...]:
-    run, recipe = planned.run, planned.recipe
-    if not run.trains:
-        return (run.name, *("-" for _ in _COLUMNS[1:]))
-    most = "up to " if planned.steps_at_most else ""
-    found = throughput_of(recipe.objective, recipe.model, recipe.precision)
-    return (
-        run.name,
-        planned.shown_images,
-        planned.shown_steps,
-        f"{most}{planned.seen:,}",
-        f"{'≤ ' if most else ''}{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-",
-    )
+    rows = [_COLUMNS]
+    for each in planned:
+        most, found = "up to " if each.steps_at_most else "", throughput_of(each.recipe)
+        time = "-" if found is None else _hours(each.seen / found.images_per_second)
+        time = f"{'≤ ' if most else ''}{time} {found.gpu}" if found else time
+        cells = [each.shown_images, each.shown_steps, f"{most}{each.seen:,}", time]
+        rows.append([each.run.name, *(cells if each.run.trains else "----")])
+    if all(row[-1] == "-" for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    head, *lines = aligned(rows, left=(0, 4))
+    yield f"  {head}"
+    for line, each in zip(lines, planned, strict=True):
+        yield f"  {line}"
+        yield f"      {_how(each, mixed)}"
 
 
 def _hours(seconds: float) -> str:
@@ -129,11 +114,7 @@ def _how(planned: Planned, mixed: TrainingSet | None) -> str:
     run = planned.run
     parts = []
     if run.trains:
-        parts += [
-            f"{run.objective} {planned.recipe.model}",
-            f"recipe {run.recipe}",
-            f"data {run.data}",
-        ]
+        parts = [f"{run.objective} {planned.recipe.model}", f"recipe {run.recipe}", f"data {run.data}"]
     parts += [f"from {run.init}"] if run.init else []
     parts.append(f"test {run.classifier} {run.prompts}".rstrip() if run.classifier else "no test of its own")
     parts += [f"of {run.model_of}, not trained"] if run.model_of else []
@@ -155,10 +136,9 @@ def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
         found = describe_differences(differences(each, table, planned))
         yield f"  {each.first} and {each.second}: {each.question} {found}"
     for curves in table.curves:
-        sizes = " and ".join(map(str, map(len, curves.arms)))
         yield (
-            f"  {curves.first} and {curves.second}, along {sizes} sizes: {curves.question} They are compared at an "
-            "accuracy without shift that both cover, if there is one."
+            f"  {curves.title}: {curves.question} They are compared at an accuracy without shift that both cover, if "
+            "there is one."
         )
 
 
@@ -166,12 +146,11 @@ def _notes(trained: Sequence[Planned]) -> list[str]:
     """Return the sum of the trainings, and which throughputs of GPUs were reported."""
     most = "up to " if any(each.steps_at_most for each in trained) else ""
     lines = [f"{len(trained)} trainings, {most}{sum(each.seen for each in trained):,} images seen"]
-    recipes = [each.recipe for each in trained]
-    found = [throughput_of(recipe.objective, recipe.model, recipe.precision) for recipe in recipes]
+    found = [throughput_of(each.recipe) for each in trained]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
     lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
     if sources and not all(found):
         lines.append("  nothing was reported for the other objectives")
-    if not sources and any(recipe.model == REPORTED_MODEL for recipe in recipes):
+    if not sources and any(each.recipe.model == REPORTED_MODEL for each in trained):
         lines.append(f"GPU hours were reported for `precision='{REPORTED_PRECISION}'` and {REPORTED_MODEL} alone")
     return lines

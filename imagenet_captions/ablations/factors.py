@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from imagenet_captions.ablations.rows import Domains
 from imagenet_captions.ablations.runs import (
     DARK,
     FEWEST_SIZES,
@@ -70,7 +69,7 @@ def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
 
 
 def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
-    data, preset = ask.largest, ask.preset
+    data, preset = max(ask.datasets, key=lambda data: data.rows), ask.preset
     shares = ask.shares(data, 2)
     ends = {rows: "" if share == 1 else f"-{rows}" for rows, share in shares.items()}
     arms: list[Run] = []
@@ -163,14 +162,14 @@ def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
             for rows, share in ask.shares(data, FEWEST_SIZES).items()
         }
     if len(ask.datasets) > 1:
-        rows = ask.preset.part_rows(min(data.rows for data in ask.datasets), 1.0)
-        return {data.name: (data, Pick(rows=rows), rows / ask.preset.full_rows(data.rows)) for data in ask.datasets}
+        rows = ask.preset.part_rows(min(data.rows for data in ask.datasets))
+        return {data.name: (data, Pick(rows=rows), rows / ask.preset.part_rows(data.rows)) for data in ask.datasets}
     if not ask.preset.micro or ask.sizes:
         raise InputError(
             "ablate distribution compares data sets; give two data sets or more, such as YFCC's beside ours"
         )
     rows = ask.preset.part_rows(ask.first.rows, _PART)
-    share = rows / ask.preset.full_rows(ask.first.rows)
+    share = rows / ask.preset.part_rows(ask.first.rows)
     return {f"{kind}-{rows}": (ask.first, Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)}
 
 
@@ -200,28 +199,18 @@ def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
             f"ablate train-language trains on labels too, and {data.name} has none; "
             f"label its rows first (imagenet-captions label-by-text)"
         )
-    pick = Pick(need=ask.preset.need, rows=ask.preset.full_rows(data.rows))
+    pick = Pick(need=ask.preset.need, rows=ask.preset.part_rows(data.rows))
     labels, on_labels = _against_labels(data, pick, ask)
-    arms = [
-        ask.clip("clip", data, pick),
-        ask.clip("clip-title", data, pick, "title"),
-        ask.clip("clip-title-tags", data, pick, "title tags"),
-        ask.clip("clip-templates", data, pick, TEMPLATES),
-        *labels,
-    ]
+    texts = {
+        "clip-templates": (TEMPLATES, "Do captions say more than the class's name in a sentence?"),
+        "clip-title": ("title", "Do tags and descriptions add to titles?"),
+        "clip-title-tags": ("title tags", "Do descriptions add to titles and tags?"),
+    }
+    arms = [ask.clip("clip", data, pick)]
+    arms += [ask.clip(arm, data, pick, texts[arm][0]) for arm in ("clip-title", "clip-title-tags", "clip-templates")]
     shared = (IMAGES, STEPS, SEED)
-    comparisons = [
-        *on_labels,
-        Comparison(
-            "clip",
-            "clip-templates",
-            "Do captions say more than the class's name in a sentence?",
-            shared,
-        ),
-        Comparison("clip", "clip-title", "Do tags and descriptions add to titles?", shared),
-        Comparison("clip", "clip-title-tags", "Do descriptions add to titles and tags?", shared),
-    ]
-    return arms, comparisons
+    others = [Comparison("clip", arm, question, shared) for arm, (_, question) in texts.items()]
+    return [*arms, *labels], [*on_labels, *others]
 
 
 def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run], list[Comparison]]:
@@ -242,36 +231,32 @@ def _test_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
             "ablate test-language fits classifiers without language too, and the data has no labels; "
             "give a labelled data set as the second one"
         )
-    pick = Pick(rows=ask.preset.full_rows(data.rows))
-    fitted = pick if labelled is data else Pick(need="", rows=ask.preset.full_rows(labelled.rows))
+    pick = Pick(rows=ask.preset.part_rows(data.rows))
+    fitted = pick if labelled is data else Pick(need="", rows=ask.preset.part_rows(labelled.rows))
     own = ask.preset.prompts
-    prompts = [each for each in _PROMPTS if each != own]
-    clip = ask.clip("clip", data, pick)
-
-    def reading(arm: str, of: TrainingSet, rows: Pick, **how: str) -> Run:
-        """Return an arm that tests CLIP's model with another classifier."""
-        return ask.clip(f"clip.{arm}", of, rows, "", model_of=clip.name, **how)
-
-    arms = [
-        clip,
-        *(reading(_PROMPTS[each][0], data, pick, prompts=each) for each in prompts),
-        *(reading(each, labelled, fitted, classifier=each) for each in _LABELLED_QUESTIONS),
-    ]
     asked = _PROMPTS[own][1] if own in _PROMPTS else "these sentences"
-    questions = {_PROMPTS[each][0]: f"Do {asked} do better than {_PROMPTS[each][1]}?" for each in prompts}
-    questions |= _LABELLED_QUESTIONS
-    return arms, [Comparison("clip", f"clip.{arm}", question, (MODEL,)) for arm, question in questions.items()]
+    arms = [ask.clip("clip", data, pick)]
+    comparisons = []
+
+    def read(arm: str, question: str, of: TrainingSet, rows: Pick, **how: str) -> None:
+        """Add an arm that tests CLIP's model with another classifier."""
+        arms.append(ask.clip(f"clip.{arm}", of, rows, "", model_of=arms[0].name, **how))
+        comparisons.append(Comparison("clip", f"clip.{arm}", question, (MODEL,)))
+
+    for prompts, (arm, what) in _PROMPTS.items():
+        if prompts != own:
+            read(arm, f"Do {asked} do better than {what}?", data, pick, prompts=prompts)
+    for classifier, question in _LABELLED_QUESTIONS.items():
+        read(classifier, question, labelled, fitted, classifier=classifier)
+    return arms, comparisons
 
 
 def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data = ask.first
-    pick = Pick(rows=ask.preset.full_rows(data.rows))
+    pick = Pick(rows=ask.preset.part_rows(data.rows))
     from_text = replace(pick, labels=FROM_TEXT)
-    labels, on_labels = _against_labels(data, pick, ask) if data.labelled else ([], [])
-    clip, simclr = (
-        ask.clip("clip", data, pick),
-        ask.arm("simclr", data, pick, "simclr", classifier=""),
-    )
+    labels, comparisons = _against_labels(data, pick, ask) if data.labelled else ([], [])
+    clip, simclr = ask.clip("clip", data, pick), ask.arm("simclr", data, pick, "simclr", classifier="")
     arms = [
         clip,
         *labels,
@@ -281,52 +266,13 @@ def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
         # `text-matched` was fine-tuning from scratch in older folders
         ask.matched("text-matched", data, from_text, steps_of=clip.name, stem="text-matched-scratch"),
     ]
-    comparisons = [
-        *on_labels,
-        Comparison(
-            "clip",
-            "noclip",
-            "Does CLIP's loss beat SimCLR and labels read off the same captions?",
-            (SEED,),
-        ),
-        Comparison(
-            "clip-named",
-            "text-matched",
-            "Do captions and CLIP's loss beat labels read off these captions, on the same images, with one recipe?",
-            (IMAGES, STEPS, SEED),
-        ),
-        Comparison(
-            "noclip",
-            "text-matched",
-            "Do SimCLR's first stage and fine-tuning beat training from scratch on the same labels?",
-            (IMAGES, SEED),
-        ),
-    ]
+    question = "Does CLIP's loss beat SimCLR and labels read off the same captions?"
+    comparisons.append(Comparison("clip", "noclip", question, (SEED,)))
+    question = "Do captions and CLIP's loss beat labels read off these captions, on the same images, with one recipe?"
+    comparisons.append(Comparison("clip-named", "text-matched", question, (IMAGES, STEPS, SEED)))
+    question = "Do SimCLR's first stage and fine-tuning beat training from scratch on the same labels?"
+    comparisons.append(Comparison("noclip", "text-matched", question, (IMAGES, SEED)))
     return arms, comparisons
-
-
-_ONLY = "natural-only"
-_AFTER = {
-    ("leave-out", _ONLY): "Do other domains help on {}, which neither arm has seen?",
-    ("low-diversity", _ONLY): "Does seeing {} with other classes help on its held-out classes?",
-    ("high-diversity", "low-diversity"): "Do more domains help on the held-out classes of {}?",
-    (
-        "high-diversity",
-        "leave-out",
-    ): "Among many domains: does seeing {} with other classes help on its held-out ones?",
-}
-
-
-def mixtures(domains: Domains) -> dict[str, Pick]:
-    """Return the mixture of each arm: its domains, and the one in which held-out classes are unseen."""
-    natural, others = domains.natural, domains.others
-    found = {_ONLY: Pick(domains=(natural,))}
-    for test in others:
-        rest = tuple(name for name in others if name != test)
-        found[f"leave-out-{test}"] = Pick(domains=(natural, *rest))
-        found[f"low-diversity-{test}"] = Pick(domains=(natural, test), unseen=test)
-        found[f"high-diversity-{test}"] = Pick(domains=(natural, *others), unseen=test)
-    return found
 
 
 def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
@@ -334,36 +280,28 @@ def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data = ask.mixed
     if data is None or data.domains is None:
         raise InputError("ablate domain needs a labelled data set with a column `domain`; its rows are counted")
-    found = mixtures(data.domains)
-    fewest = min(len(data.domains.pool(pick.domains, pick.unseen)) for pick in found.values())
+    natural, others = data.domains.natural, data.domains.others
+    only = "clip-natural-only"
+    mixtures = {only: Pick(domains=(natural,))}
+    comparisons = []
+    for test in others:
+        out, low, high = (f"clip-{kind}-{test}" for kind in ("leave-out", "low-diversity", "high-diversity"))
+        mixtures[out] = Pick(domains=(natural, *(name for name in others if name != test)))
+        mixtures[low] = Pick(domains=(natural, test), unseen=test)
+        mixtures[high] = Pick(domains=(natural, *others), unseen=test)
+        for first, second, question in (
+            (out, only, f"Do other domains help on {test}, which neither arm has seen?"),
+            (low, only, f"Does seeing {test} with other classes help on its held-out classes?"),
+            (high, low, f"Do more domains help on the held-out classes of {test}?"),
+            (high, out, f"Among many domains: does seeing {test} with other classes help on its held-out ones?"),
+        ):
+            on = f"micro-{test}" if ask.preset.micro else test
+            comparisons.append(Comparison(first, second, question, (SEED, STEPS), on))
+    fewest = min(len(data.domains.pool(pick.domains, pick.unseen)) for pick in mixtures.values())
     rows = ask.preset.part_rows(data.rows, fewest / data.rows)
-    share = rows / ask.preset.full_rows(data.rows)
-    arms = [
-        ask.clip(
-            f"clip-{arm}",
-            data,
-            Pick(rows=rows, domains=pick.domains, unseen=pick.unseen),
-            share=share,
-        )
-        for arm, pick in found.items()
-    ]
-    before = "micro-" if ask.preset.micro else ""
-    comparisons = [
-        Comparison(
-            _arm(first, test),
-            _arm(second, test),
-            question.format(test),
-            (SEED, STEPS),
-            f"{before}{test}",
-        )
-        for test in data.domains.others
-        for (first, second), question in _AFTER.items()
-    ]
+    share = rows / ask.preset.part_rows(data.rows)
+    arms = [ask.clip(arm, data, replace(pick, rows=rows), share=share) for arm, pick in mixtures.items()]
     return arms, comparisons
-
-
-def _arm(kind: str, test: str) -> str:
-    return f"clip-{kind}" if kind == _ONLY else f"clip-{kind}-{test}"
 
 
 _Make = Callable[[Ask], tuple[list[Run], list[Comparison]]]
@@ -371,11 +309,7 @@ _FACTORS: Mapping[str, tuple[_Make, int, str]] = {
     "size": (_size, 20, "one data set or more, of which the largest is used"),
     "distribution": (_distribution, 20, "the data sets to compare"),
     "train-language": (_train_language, 1, "one labelled data set with captions"),
-    "test-language": (
-        _test_language,
-        2,
-        "a data set with captions, and a labelled one if it has no labels itself",
-    ),
+    "test-language": (_test_language, 2, "a data set with captions, and a labelled one if it has no labels itself"),
     "loss": (_loss, 1, "one data set with captions"),
     DOMAIN: (_domain, 1, "one labelled data set with captions and a column `domain`"),
 }

@@ -29,6 +29,7 @@ class Rows:
 
     `ids` lists their ids. `data` is the table with their labels, None where these are the data's own. Where texts are
     looked at, `named` of `asked` rows name exactly one class, and `right` of these name the row's own, if it has one.
+    `at_most` says that `count` is a bound, since the texts are not read yet.
     """
 
     count: int
@@ -38,6 +39,7 @@ class Rows:
     asked: int | None = None
     named: int | None = None
     right: int | None = None
+    at_most: bool = False
 
 
 class Inputs:

@@ -49,7 +49,8 @@ COLOR = 0.35  # share of the pixels that one color needs to be named
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Where a hue ends, in degrees.
-_HUES = {15: "red", 42: "orange", 70: "yellow", 165: "green", 195: "turquoise", 260: "blue", 300: "purple", 345: "pink"}
+_HUES = {15: "red", 42: "orange", 70: "yellow", 165: "green", 195: "turquoise"}
+_HUES |= {260: "blue", 300: "purple", 345: "pink"}
 
 
 def read_attributes(pixels: Pixels) -> dict[str, str]:
@@ -71,9 +72,11 @@ def read_attributes(pixels: Pixels) -> dict[str, str]:
         down, across = edges.shape[0] // part, edges.shape[1] // part
         return float(edges[down : edges.shape[0] - down, across : edges.shape[1] - across].sum())
 
-    framing = ""
-    if total >= luma.size:  # less than one level a pixel is a plain surface without a subject
-        framing = "small" if inside(4) > SMALL * total else "close" if total - inside(8) > CLOSE * total else ""
+    framing = "close" if total - inside(8) > CLOSE * total else ""
+    if inside(4) > SMALL * total:
+        framing = "small"
+    if total < luma.size:  # less than one level a pixel is a plain surface without a subject
+        framing = ""
     return {
         "light": "dark" if mean < DARK else "bright" if mean > BRIGHT else "",
         "contrast": "soft" if spread < SOFT else "crisp" if spread > CRISP else "",
@@ -205,14 +208,17 @@ def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -
     writer = _Writer(name, image_id, seed)
     looks = writer.looks(pixels)
     named = writer.happens("named", NAMED)
-    in_description, in_tags = writer.happens("has description", HAS_DESCRIPTION), writer.happens("has tags", HAS_TAGS)
-    description_names = named and in_description and writer.happens("description names", DESCRIPTION_NAMES)
-    tags_name = named and in_tags and writer.happens("tags name", TAGS_NAME)
-    others = description_names or tags_name
-    title = writer.sentence("title", named and (not others or writer.happens("title names", TITLE_NAMES)), looks)
-    description = writer.sentence("description", description_names, looks) if in_description else ""
-    tags = writer.tags(tags_name, looks) if in_tags else []
-    return Texts(title, description, tuple(tags), " ".join(filter(None, [title, *tags, description])))
+    others, description, tags = False, "", []
+    if writer.happens("has description", HAS_DESCRIPTION):
+        names = named and writer.happens("description names", DESCRIPTION_NAMES)
+        description, others = writer.sentence("description", names, looks), names
+    if writer.happens("has tags", HAS_TAGS):
+        names = named and writer.happens("tags name", TAGS_NAME)
+        tags, others = writer.tags(names, looks), others or names
+    names = named and (not others or writer.happens("title names", TITLE_NAMES))
+    title = writer.sentence("title", names, looks)
+    caption = " ".join(filter(None, [title, *tags, description]))
+    return Texts(title, description, tuple(tags), caption)
 
 
 CLEAN, NATURAL = "clean", "natural"  # the test set and the domain without a shift
@@ -341,8 +347,12 @@ def write_micro_domains(examples: Examples, out: Path, seed: int = 0) -> None:
 
 
 _LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
-_TAGS = pa.field("tags", pa.list_(pa.string()))
-TEXTS = (pa.field("title", pa.string()), pa.field("description", pa.string()), _TAGS, pa.field("caption", pa.string()))
+TEXTS = (
+    pa.field("title", pa.string()),
+    pa.field("description", pa.string()),
+    pa.field("tags", pa.list_(pa.string())),
+    pa.field("caption", pa.string()),
+)
 
 
 def write_examples(
@@ -356,7 +366,8 @@ def write_examples(
     """Write the examples that have a label as Parquet that `datasets` knows the features of, each row changed."""
     schema = pa.schema([*_LABELLED, *columns])
     kinds: dict[str, Any] = {field.name: {"dtype": "string", "_type": "Value"} for field in schema}
-    kinds |= {"image": {"_type": "Image"}, "label": {"names": [each.key for each in classes], "_type": "ClassLabel"}}
+    kinds["image"] = {"_type": "Image"}
+    kinds["label"] = {"names": [each.key for each in classes], "_type": "ClassLabel"}
     if "tags" in kinds:
         kinds["tags"] = [{"dtype": "string", "_type": "Value"}]
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})

@@ -1,24 +1,18 @@
-"""The plan of an ablation: each run with its recipe, rows and steps, and how compared arms differ."""
+"""The plan of an ablation: its runs with recipes, rows, steps and published numbers, and how compared arms differ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import NamedTuple
 
 from imagenet_captions.ablations.inputs import Rows
-from imagenet_captions.ablations.runs import (
-    IMAGES,
-    MODEL,
-    OWN,
-    SEED,
-    STEPS,
-    UNIFORM,
-    Comparison,
-    Run,
-    Table,
-)
+from imagenet_captions.ablations.runs import IMAGES, MODEL, OWN, SEED, STEPS, UNIFORM, Comparison, Run, Table
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
 from imagenet_captions.training.recipes import (
     CONTRASTIVE,
     Recipe,
@@ -33,47 +27,39 @@ from imagenet_captions.training.settings import check_share
 
 @dataclass(frozen=True)
 class Planned:
-    """A run with its recipe and its rows; `steps`, and the images seen in them, are those of its model's training.
+    """A run with its recipe and the rows that it reads.
 
-    `at_most` says that `images` is a bound, since the texts of the rows are not read yet, and `steps_at_most` that
-    `steps` and `seen` are.
+    `trained` are the rows that its model is trained on, for `steps` in which it sees `seen` images; `steps_at_most`
+    says that both are bounds.
     """
 
     run: Run
     recipe: Recipe
     rows: Rows
-    images: int
-    digest: str
+    trained: Rows
     steps: int
     seen: int
-    at_most: bool = False
     steps_at_most: bool = False
+
+    @property
+    def images(self) -> int:
+        """The number of images that the model is trained on."""
+        return self.trained.count
 
     @property
     def shown_images(self) -> str:
         """The number of images, with "up to" before a bound."""
-        return f"{'up to ' if self.at_most else ''}{self.images:,}"
+        return f"{'up to ' if self.trained.at_most else ''}{self.images:,}"
 
     @property
     def shown_steps(self) -> str:
         """The number of steps, with "up to" before a bound."""
         return f"{'up to ' if self.steps_at_most else ''}{self.steps:,}"
 
-    @property
-    def model_run(self) -> str:
-        """The run whose model this one is about."""
-        return self.run.model_of or self.run.name
 
-
-def plan_runs(
-    settings: AblateSettings,
-    tables: Iterable[Table],
-    rows_of: Callable[[Run], Rows],
-    is_bound: Callable[[Run], bool] = lambda run: False,
-) -> dict[str, Planned]:
+def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callable[[Run], Rows]) -> dict[str, Planned]:
     """Return all runs of the tables once, by name, each after the runs that it needs.
 
-    `is_bound` tells whether a run may have fewer rows than `rows_of` returns.
     Raises InputError for batches that the devices cannot share.
     """
     found: dict[str, Planned] = {}
@@ -86,22 +72,10 @@ def plan_runs(
             continue
         check_share(recipe, settings.processes)
         size = step_size(rows.count, run.batch_size, settings.processes * recipe.accumulate)
-        an_epoch = rows.count // size
-        steps, at_most = run.epochs * an_epoch, is_bound(run)
-        steps_at_most = at_most
+        steps, at_most = run.epochs * (rows.count // size), rows.at_most
         if run.steps_of is not None:
-            steps, steps_at_most = found[run.steps_of].steps, found[run.steps_of].steps_at_most
-        found[run.name] = Planned(
-            run,
-            recipe,
-            rows,
-            rows.count,
-            rows.digest,
-            steps,
-            steps * size,
-            at_most,
-            steps_at_most,
-        )
+            steps, at_most = found[run.steps_of].steps, found[run.steps_of].steps_at_most
+        found[run.name] = Planned(run, recipe, rows, rows, steps, steps * size, at_most)
     return found
 
 
@@ -129,47 +103,35 @@ def make_recipe(run: Run, settings: AblateSettings) -> Recipe:
 
 def check_fairness(table: Table, planned: Mapping[str, Planned]) -> list[str]:
     """Return a line on what each comparison's arms share; raises InputError if they differ where they must not."""
-    arms = table.arms()
-    lines = []
+
+    def facts(run: Run) -> dict[str, object]:
+        of = planned[run.name]
+        images = of.images, of.trained.digest
+        return {MODEL: run.model_of or run.name, IMAGES: images, STEPS: of.steps, SEED: run.seed}
+
+    arms, lines = table.arms(), []
     for comparison in table.comparisons:
         pairs = list(zip(arms[comparison.first], arms[comparison.second], strict=True))
-        facts = [tuple(_facts(planned[run.name]) for run in pair) for pair in pairs]
         for kind in comparison.equal:
-            if any(one[kind] != other[kind] for one, other in facts):
-                first, second = (f"{run.name} has {fact[kind]}" for run, fact in zip(pairs[0], facts[0], strict=True))
+            if any(facts(one)[kind] != facts(other)[kind] for one, other in pairs):
+                first, second = (f"{run.name} has {facts(run)[kind]}" for run in pairs[0])
                 raise InputError(
                     f"{comparison.first} and {comparison.second} have to share their {kind} and do not: "
                     f"{first}, {second}; give data in which all rows can be used by both"
                 )
-        lines.append(_describe_shared(comparison, pairs[0], *facts[0]))
+        one, other = map(facts, pairs[0])
+        same = [kind for kind in one if one[kind] == other[kind]]
+        apart = [kind for kind in (IMAGES, STEPS) if kind not in same]
+        line = f"{comparison.first} and {comparison.second} share {', '.join(same) or 'nothing'}"
+        line += f"; not {', '.join(apart)}" if apart else ""
+        started = [f"; {run.arm} starts from {run.init}, whose steps come on top" for run in pairs[0] if run.init]
+        lines.append(line + "".join(started))
     return lines
-
-
-def _facts(planned: Planned) -> dict[str, object]:
-    return {
-        MODEL: planned.model_run,
-        IMAGES: (planned.images, planned.digest),
-        STEPS: planned.steps,
-        SEED: planned.run.seed,
-    }
-
-
-def _describe_shared(
-    comparison: Comparison,
-    pair: Sequence[Run],
-    one: Mapping[str, object],
-    other: Mapping[str, object],
-) -> str:
-    same = [kind for kind in one if one[kind] == other[kind]]
-    apart = [kind for kind in (IMAGES, STEPS) if kind not in same]
-    parts = [f"{comparison.first} and {comparison.second} share {', '.join(same) or 'nothing'}"]
-    parts += [f"not {', '.join(apart)}"] if apart else []
-    parts += [f"{run.arm} starts from {run.init}, whose steps come on top" for run in pair if run.init]
-    return "; ".join(parts)
 
 
 _CLOSE = 0.01  # the share by which passes over the images may differ: the last batches of an epoch are smaller
 _UNREAD = "-"
+_OFF = {_UNREAD, "none", "no", "0"}
 _SHOWN_OTHERWISE = ("objective", "caption", "epochs")
 
 Values = tuple[str, str]  # of the first and of the second arm
@@ -177,30 +139,55 @@ Values = tuple[str, str]  # of the first and of the second arm
 
 def differences(comparison: Comparison, table: Table, planned: Mapping[str, Planned]) -> dict[str, Values]:
     """Return all values in which two arms differ, by the names that recipes use, so that none stays hidden."""
-    pair = [planned[table.arms()[arm][0].name] for arm in (comparison.first, comparison.second)]
+    one, other = (planned[table.arms()[arm][0].name] for arm in (comparison.first, comparison.second))
     found: dict[str, Values] = {}
-    passes = [each.seen / each.images for each in pair]
-    if pair[0].images != pair[1].images or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
-        one, other = (f"{each.shown_images}, each seen {each.seen / each.images:.3g} times" for each in pair)
-        found["images"] = one, other
-    elif any(each.at_most for each in pair) and not _same_rows(*pair):
-        one, other = (each.shown_images for each in pair)
-        found["images"] = one, f"{other}, not counted yet" if one == other else other
-    found |= _pair_up([{**_data(each), **_recipe(each.recipe)} for each in pair])
-    first, second = (each.run for each in pair)
-    if first.objective != second.objective:
-        learns = [f"{run.objective} on {_material(run)}, {_classifier(run)}" for run in (first, second)]
-        return found | _pair_up([{"objective": each} for each in learns])
-    tests = [{"learns from": _material(run), "classifier": _classifier(run)} for run in (first, second)]
-    if first.model_of or second.model_of:  # one model, asked in two ways
-        tests = [{"classifier": each["classifier"]} for each in tests]
-    return found | _pair_up(tests)
+    passes = [each.seen / each.images for each in (one, other)]
+    if one.images != other.images or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
+        first, second = (f"{each.shown_images}, each seen {each.seen / each.images:.3g} times" for each in (one, other))
+        found["images"] = first, second
+    elif (one.trained.at_most or other.trained.at_most) and not _same_rows(one.run, other.run):
+        same = one.shown_images == other.shown_images
+        found["images"] = one.shown_images, other.shown_images + (", not counted yet" if same else "")
+    ours, theirs = _values(one), _values(other)
+    for name, pair in ((name, (ours[name], theirs[name])) for name in ours):
+        unused = _UNREAD in pair and set(pair) <= _OFF  # which equals one that is off
+        if pair[0] != pair[1] and not unused:
+            found[name] = pair
+    how = [_how(each.run) for each in (one, other)]
+    if one.run.objective != other.run.objective:
+        first, second = (f"{each['objective']} on {each['learns from']}, {each['classifier']}" for each in how)
+        return {**found, "objective": (first, second)}
+    asked = ["classifier"] if one.run.model_of or other.run.model_of else ["learns from", "classifier"]
+    return found | {name: (how[0][name], how[1][name]) for name in asked if how[0][name] != how[1][name]}
 
 
-def _same_rows(one: Planned, other: Planned) -> bool:
+def _same_rows(one: Run, other: Run) -> bool:
     """Return whether two runs have the same rows whatever their texts say: both read them, or neither does."""
-    picks = [replace(each.run.pick, labels=OWN, named=each.run.pick.reads_texts) for each in (one, other)]
-    return one.run.data == other.run.data and picks[0] == picks[1]
+    picks = [replace(run.pick, labels=OWN, named=run.pick.reads_texts) for run in (one, other)]
+    return one.data == other.data and picks[0] == picks[1]
+
+
+def _values(planned: Planned) -> dict[str, str]:
+    """Return the data and the recipe of a run by name."""
+    run, recipe = planned.run, planned.recipe
+    rows = "an even sample" if run.pick.kind == UNIFORM else f"the {run.pick.kind} sample"
+    if run.pick.domains:
+        rows = " + ".join(run.pick.domains)
+        rows += f" without held-out classes in {run.pick.unseen}" if run.pick.unseen else ""
+    start = run.init or "random weights"
+    values = {"data": run.data, "rows": rows, "starts from": start, "steps": planned.shown_steps}
+    unread = unread_values(recipe)
+    for name, value in recipe_values(recipe).items():
+        if name not in _SHOWN_OTHERWISE:
+            values[name] = _UNREAD if name in unread else readable(value)
+    return values
+
+
+def _how(run: Run) -> dict[str, str]:
+    labels = "labels" if run.pick.labels == OWN else "labels read off texts"
+    material = f"captions ({run.caption})" if run.objective == CONTRASTIVE else labels
+    classifier = f"{run.classifier} ({run.prompts})" if run.prompts else run.classifier or "not asked"
+    return {"objective": run.objective, "learns from": material, "classifier": classifier}
 
 
 def describe_differences(found: Mapping[str, Values]) -> str:
@@ -216,43 +203,85 @@ def describe_differences(found: Mapping[str, Values]) -> str:
     return f"They differ in {number}: {listed}."
 
 
-def _pair_up(pair: Sequence[Mapping[str, str]]) -> dict[str, Values]:
-    """Return the values that differ; an unused value equals one that is off."""
-    one, other = pair
-    off = {_UNREAD, "none", "no", "0"}
-    return {
-        name: (one[name], other[name])
-        for name in one
-        if one[name] != other[name] and not (_UNREAD in (one[name], other[name]) and {one[name], other[name]} <= off)
-    }
+PUBLISHED_ARMS = DATA / "published_arms.csv"
+# The rows of published_results.csv that are a ResNet-50 trained with CLIP's loss on all of a data set.
+_CLIP_RN50 = {"yfcc15m": "OpenCLIP RN50 YFCC-15M", "cc12m": "OpenCLIP RN50 CC-12M"}
+LABELLED = "imagenet-captions"  # the set whose images have ImageNet's labels; the others only have texts
+_ALSO = {"yfcc": "yfcc15m", "yfcc-15m": "yfcc15m", "cc-12m": "cc12m"}
+_ALSO |= {"imagenet_captions": LABELLED, "incaps": LABELLED}
 
 
-def _data(planned: Planned) -> dict[str, str]:
-    run = planned.run
-    rows = "an even sample" if run.pick.kind == UNIFORM else f"the {run.pick.kind} sample"
-    if run.pick.domains:
-        rows = " + ".join(run.pick.domains)
-        rows += f" without held-out classes in {run.pick.unseen}" if run.pick.unseen else ""
-    return {
-        "data": run.data,
-        "rows": rows,
-        "starts from": run.init or "random weights",
-        "steps": planned.shown_steps,
-    }
+class Published(NamedTuple):
+    """A published accuracy in percent of a ResNet-50 trained like `arm` on `data`.
+
+    Where the source does not name the loss, `arm` lists the arms that it may be, apart by spaces.
+    `source` names who published it, `reference` the file, row and column that hold it.
+    """
+
+    data: str
+    arm: str
+    test_set: str
+    top1: float
+    source: str
+    reference: str
+
+    def __str__(self) -> str:
+        return f"{self.test_set} {self.top1:g} % ({self.source})"
 
 
-def _recipe(recipe: Recipe) -> dict[str, str]:
-    unread = unread_values(recipe)
-    values = {name: value for name, value in recipe_values(recipe).items() if name not in _SHOWN_OTHERWISE}
-    return {name: _UNREAD if name in unread else readable(value) for name, value in values.items()}
+@cache
+def published_numbers() -> tuple[Published, ...]:
+    """Return all published accuracies; arms have the names that `factors` gives them."""
+    by_model = {row.model: row for row in read_published().rows}
+    found = [
+        Published(data, "clip", name, row.accuracies[name], row.cells["source"], row.cells["reference"])
+        for data, row in ((data, by_model[model]) for data, model in _CLIP_RN50.items())
+        for name in (IMAGENET, *(shift.column for shift in SHIFTS))
+    ]
+    with PUBLISHED_ARMS.open(encoding="utf-8", newline="") as opened:
+        found += [Published(**{**row, "top1": float(row["top1"])}) for row in csv.DictReader(opened)]  # type: ignore[arg-type]
+    return tuple(found)
 
 
-def _material(run: Run) -> str:
-    """Return what a loss uses beside images."""
-    if run.objective == CONTRASTIVE:
-        return f"captions ({run.caption})"
-    return "labels" if run.pick.labels == OWN else "labels read off texts"
+def common_name(data: str) -> str:
+    """Return the name of a data set in the table of published accuracies.
+
+    >>> common_name("YFCC"), common_name("mine")
+    ('yfcc15m', 'mine')
+    """
+    return _ALSO.get(data.lower(), data.lower())
 
 
-def _classifier(run: Run) -> str:
-    return f"{run.classifier} ({run.prompts})" if run.prompts else run.classifier or "not asked"
+def published_for(run: Run, model: str, rows: int) -> list[Published]:
+    """Return what was published for a run on all `rows` of its data with the paper's model."""
+    if model != REPORTED_MODEL or (run.pick.rows is not None and run.pick.rows < rows):
+        return []
+    name = common_name(run.data)
+    return [row for row in published_numbers() if row.data == name and run.stem in row.arm.split()]
+
+
+class Throughput(NamedTuple):
+    """A reported training throughput: images a second on one GPU of this kind."""
+
+    gpu: str
+    images_per_second: float
+    source: str
+
+
+REPORTED_MODEL = "RN50"
+REPORTED_PRECISION = "16-mixed"  # open_clip's default then (amp), and timm's with channels last
+# By objective, for a ResNet-50 at 224 pixels; a rough guide, since no two machines feed a GPU alike.
+THROUGHPUTS = {
+    "contrastive": Throughput(
+        "V100",
+        2_905_954 * 30 / (8 * 12 * 3600),  # pairs of CC3M (open_clip issue 930) x epochs / (GPUs x seconds)
+        "open_clip issue 15: 30 epochs of CC3M on 8 V100 in about 12 hours",
+    ),
+    "supervised": Throughput("A100", 2600, "timm issue 1491: a ResNet-50 with mixed precision in channels-last form"),
+}
+
+
+def throughput_of(recipe: Recipe) -> Throughput | None:
+    """Return the reported throughput for a recipe's objective with its model and precision, if there is one."""
+    reported = (recipe.model, recipe.precision) == (REPORTED_MODEL, REPORTED_PRECISION)
+    return THROUGHPUTS.get(recipe.objective) if reported else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -28,29 +28,23 @@ from imagenet_captions.ablations.comparing import (
     sentence,
     write_rows,
 )
-from imagenet_captions.ablations.plan import describe_differences
-from imagenet_captions.ablations.published import published_for
+from imagenet_captions.ablations.plan import check_fairness, describe_differences, differences, published_for
 from imagenet_captions.ablations.settings import DOMAIN
-from imagenet_captions.errors import shortened
 from imagenet_captions.evaluation.drawing import (
     COLORS,
-    IDENTITY,
     LINE,
     MARKERS,
-    new_figure,
+    draw_identity,
+    logit_panels,
     set_axes,
     to_logits,
 )
-from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.intervals import clopper_pearson, middle
 from imagenet_captions.evaluation.robustness.fits import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
 from imagenet_captions.evaluation.robustness.output import draw_robustness, format_robustness
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published
 from imagenet_captions.storage.files import write_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COMPARISONS = "comparisons.csv"
 _MICRO = (
@@ -107,19 +101,15 @@ class Report:
             f"{_INTERVALS}. {_SEVERAL if self.seeds > 1 else _ONE}",
         ]
         # The micro line goes through the runs on labels by their own recipe, of all factors.
+        results = {name: found for factor in factors for name, found in factor.results.items()}
         baseline = {
-            name: result
-            for factor in factors
-            for name, result in factor.results.items()
-            if self.micro and result.metrics and result.run.recipe == "micro-supervised"
+            name: found for name, found in results.items() if found.answers and found.run.recipe == "micro-supervised"
         }
-        rows: list[Row] = []
         lines = [{} if factor.table.factor == DOMAIN else baseline for factor in factors]  # not on held-out classes
+        rows: list[Row] = []
         for factor, line in zip(factors, lines, strict=True):
-            rows += [
-                *compare_arms(factor, self.tests, self.micro, line),
-                *compare_curves(factor, self.tests, self.micro),
-            ]
+            rows += compare_arms(factor, self.tests, self.micro, line)
+            rows += compare_curves(factor, self.tests, self.micro)
         rows = adjust(rows)
         for factor, line in zip(factors, lines, strict=True):
             own = [row for row in rows if row.factor == factor.table.factor]
@@ -131,70 +121,52 @@ class Report:
         """Return the paragraphs of a factor."""
         name = factor.table.factor
         failures = [result for result in factor.results.values() if result.failure]
-        parts = [
-            f"## {name}: {_QUESTIONS[name]}",
-            f"### {name}: runs",
-            self._runs(factor),
-            "\n".join(factor.notes),
-        ]
-        parts.append("\n".join(f"- **{escape(each.run.name)} failed:** {escape(each.failure)}" for each in failures))
+        parts = [f"## {name}: {_QUESTIONS[name]}", f"### {name}: runs", self._runs(factor)]
+        failed = [f"- **{escape(each.run.name)} failed:** {escape(each.failure)}" for each in failures]
+        parts += ["\n".join(factor.notes), "\n".join(failed)]
         if factor.tested_arms():
             parts.append(f"### {name}: effective robustness")
             parts += self._in_miniature(factor, baseline) if self.micro else self._by_testbed(factor)
-        parts += [
-            f"### {name}: what the models were given",
-            _samples(factor),
-            f"### {name}: comparisons",
-        ]
-        parts.append(escape(factor_sentence(rows), longest=4000))
-        for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
-            parts += [
-                f"**{comparison.question}** ({shared}.)",
-                escape(describe_differences(apart), longest=4000),
-            ]
-            own = [row for row in rows if (row.first, row.second) == (comparison.first, comparison.second)]
-            parts.append("\n".join(f"- {sentence(row)}" for row in own) or "- Not compared: one of the arms failed.")
+        parts += [f"### {name}: what the models were given", _samples(factor)]
+        parts += [f"### {name}: comparisons", escape(factor_sentence(rows), longest=4000)]
+
+        def sentences(first: str, second: str, otherwise: str) -> str:
+            own = [row for row in rows if (row.first, row.second) == (first, second)]
+            return "\n".join(f"- {sentence(row)}" for row in own) or f"- Not compared: {otherwise}."
+
+        planned = {name: result.planned for name, result in factor.results.items()}
+        equal = check_fairness(factor.table, planned)
+        for comparison, shared in zip(factor.table.comparisons, equal, strict=True):
+            parts.append(f"**{comparison.question}** ({shared}.)")
+            apart = differences(comparison, factor.table, planned)
+            parts.append(escape(describe_differences(apart), longest=4000))
+            parts.append(sentences(comparison.first, comparison.second, "one of the arms failed"))
         for curves in factor.table.curves:
-            own = [row for row in rows if (row.first, row.second) == (curves.first, curves.second)]
-            sizes = " and ".join(map(str, map(len, curves.arms)))
-            parts += [
-                f"**{curves.question}** ({escape(curves.first)} and {escape(curves.second)}, along {sizes} sizes.)",
-                "\n".join(f"- {sentence(row)}" for row in own)
-                or "- Not compared: fewer than three sizes are finished, or no test set has a shift.",
-            ]
+            parts.append(f"**{curves.question}** ({curves.title}.)")
+            missing = "fewer than three sizes are finished, or no test set has a shift"
+            parts.append(sentences(curves.first, curves.second, missing))
         matched = [row for row in rows if row.kind == MATCHED and row.images]
-        if matched:
-            cells = [
-                [
-                    *map(escape, (row.first, row.second, row.quantity)),
-                    f"{row.value:+.1f} \\[{row.low:+.1f}, {row.high:+.1f}\\]",
-                ]
-                for row in matched
-            ]
-            parts.append(table(["arm", "other arm", "quantity", "difference in points"], cells, right=(3,)))
-        return parts
+        columns = ["arm", "other arm", "quantity", "difference in points"]
+        cells = [[row.first, row.second, row.quantity, _within(row.value, row.low, row.high)] for row in matched]
+        return [*parts, table(columns, cells) if cells else ""]
 
     def _runs(self, factor: FactorResult) -> str:
-        columns = [
-            "arm",
-            "seed",
-            "images",
-            "steps",
-            "images seen",
-            "objective",
-            "starts from",
-            "classifier",
-        ]
+        columns = "arm,seed,images,steps,images seen,objective,starts from,classifier".split(",")
         rows = []
         for result in factor.results.values():
             run, planned = result.run, result.planned
+            accuracies = dict.fromkeys(self.tests, "failed" if result.failure else "—")
+            for name in result.answers.keys() & accuracies.keys():
+                value, images = result.top1(name)
+                low, high = clopper_pearson(value, images)
+                accuracies[name] = f"{value:.1f} \\[{low:.1f}, {high:.1f}\\]"
             how = " ".join(filter(None, (run.classifier, run.prompts))) or "none: a stage"
             counts = [f"{count:,}" for count in (planned.images, planned.steps, planned.seen)]
             start = run.init or run.model_of or "random weights"
             published = published_for(run, planned.recipe.model, self.data.get(run.data, 0))
             cells = [run.arm, str(run.seed), *counts, run.objective, start, how]
-            accuracies = [_accuracy(result, each) for each in self.tests]
-            rows.append([*map(escape, cells), *accuracies, escape("; ".join(map(str, published))) or "—"])
+            cells = [*map(escape, cells), *accuracies.values()]
+            rows.append([*cells, escape("; ".join(map(str, published))) or "—"])
         return table([*columns, *map(escape, self.tests), "published"], rows, right=(1, 2, 3, 4))
 
     def _in_miniature(self, factor: FactorResult, baseline: Mapping[str, RunResult]) -> list[str]:
@@ -205,15 +177,11 @@ class Report:
         shown += [(f"{result.run.arm} (other factor)", result) for result in others.values()]
         answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
         measured = above_line(answers, list(baseline), clean, shifts)
-        figure = f"figure-{factor.table.factor}.svg"
-        line = [] if measured is None else list(baseline)
+        figure, line = f"figure-{factor.table.factor}.svg", [] if measured is None else list(baseline)
         draw_shifts(shown, line, clean, shifts, self.folder / figure)
         parts = [f"![accuracy under the shifts against accuracy without]({figure})"]
         if factor.table.factor == DOMAIN:
-            return [
-                *parts,
-                "Points are accuracies on the held-out classes, for which there is no line.",
-            ]
+            return [*parts, "Points are accuracies on the held-out classes, for which there is no line."]
         if measured is None:
             return [
                 *parts,
@@ -226,8 +194,7 @@ class Report:
             own, *draws = measured.values[name]
             low, high = middle(draws)
             note = "outside the line's runs" if measured.marks[name] else "in the line" if name in baseline else ""
-            value = f"{own:+.1f} \\[{low:+.1f}, {high:+.1f}\\]"
-            rows.append([escape(result.run.arm), str(result.run.seed), value, note])
+            rows.append([escape(result.run.arm), str(result.run.seed), _within(own, low, high), note])
         return [
             *parts,
             f"Values are percentage points above the line through the {len(baseline)} supervised runs, averaged over "
@@ -239,15 +206,16 @@ class Report:
 
     def _by_testbed(self, factor: FactorResult) -> list[str]:
         """Draw the figure of a factor beside the report, and return the paragraphs that show it and the table."""
-        families = {
-            arm: name
-            for curves in factor.table.curves
-            for name, arms in zip((curves.first, curves.second), curves.arms, strict=True)
-            for arm in arms
-        }
-        results = [
-            _as_result(result, families.get(name, name)) for name, arm in factor.tested_arms().items() for result in arm
-        ]
+        families: dict[str, str] = {}
+        for curves in factor.table.curves:
+            families |= dict.fromkeys(curves.arms[0], curves.first) | dict.fromkeys(curves.arms[1], curves.second)
+        results = []
+        for result in chain.from_iterable(factor.tested_arms().values()):
+            arm, found = result.run.arm, {test: result.top1(test) for test in result.answers}
+            percent = {test: value for test, (value, _) in found.items()}
+            images = {test: count for test, (_, count) in found.items()}
+            model = f"{arm} (seed {result.run.seed})"
+            results.append(Result(model, percent, family=families.get(arm, arm), images=images))
         columns = set.intersection(*(set(result.accuracies) for result in results))
         if IMAGENET not in columns or not any(shift.column in columns for shift in SHIFTS):
             wanted = escape(", ".join(shift.column for shift in SHIFTS))
@@ -260,39 +228,18 @@ class Report:
         return [f"![effective robustness]({figure})", notes, f"```text\n{shown}\n```"]
 
 
-def _accuracy(result: RunResult, test_set: str) -> str:
-    if not result.metrics:
-        return "failed" if result.failure else "—"
-    value, images = result.top1(test_set)
-    low, high = clopper_pearson(value, images)
-    return f"{value:.1f} \\[{low:.1f}, {high:.1f}\\]"
-
-
-def _as_result(result: RunResult, family: str) -> Result:
-    """Return one run as a row of a results table, in percent."""
-    found = results_of(result.metrics)
-    return Result(
-        f"{result.run.arm} (seed {result.run.seed})",
-        {name: 100 * top1 for name, (top1, _) in found.items()},
-        family=family,
-        images={name: images for name, (_, images) in found.items()},
-    )
-
-
 def _samples(factor: FactorResult) -> str:
     rows = []
     for arm, found in factor.samples.items():
         for sample in found:
             pictures = " ".join(f'<img src="samples/{name}" width="96">' for name in sample.pictures)
-            rows.append(
-                [
-                    escape(arm),
-                    pictures or "—",
-                    escape(sample.text) or "—",
-                    escape(sample.label) or "—",
-                ]
-            )
+            cells = escape(arm), pictures, escape(sample.text), escape(sample.label)
+            rows.append([cell or "—" for cell in cells])
     return table(["arm", "image", "text", "class"], rows)
+
+
+def _within(value: float, low: float, high: float) -> str:
+    return f"{value:+.1f} \\[{low:+.1f}, {high:+.1f}\\]"
 
 
 def escape(text: str, longest: int = 500) -> str:
@@ -315,77 +262,42 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 
 
 def draw_shifts(
-    shown: Sequence[tuple[str, RunResult]],
-    baseline: Sequence[str],
-    clean: str,
-    shifts: Sequence[str],
-    path: Path,
+    shown: Sequence[tuple[str, RunResult]], baseline: Sequence[str], clean: str, shifts: Sequence[str], path: Path
 ) -> None:
     """Draw a panel for each shift and one for their mean; the same results give the same bytes.
 
-    `shown` are the runs by their name in the legend. The line through the baseline's is drawn where there are three.
+    `shown` are the runs by their name in the legend. The line goes through those of the baseline.
     """
     arms = list(dict.fromkeys(arm for arm, _ in shown))
     panels = {shift: [shift] for shift in shifts}
     if len(shifts) > 1:
         panels["mean of the shifts"] = list(shifts)
-    in_legend = 3 if max(map(len, arms)) < 34 else 2
-    size = (4.0 * len(panels) + 0.4, 4.2 + 0.2 * math.ceil((len(arms) + 2) / in_legend))
-    handles: dict[str, Any] = {}
-    with new_figure(path, path.suffix, (1, len(panels)), size) as (figure, all_axes):
+    x = np.array([result.top1(clean)[0] for _, result in shown])
+    base = np.array([result.run.name in baseline for _, result in shown])
+    identity, line = "y = x: nothing is lost", "line through the supervised runs"
+    with logit_panels(path, path.suffix, len(panels), [*arms, identity, line]) as (all_axes, handles):
         for axes, (title, parts) in zip(all_axes, panels.items(), strict=True):
-            handles |= _draw_panel(axes, shown, arms, baseline, clean, parts)
+            each = np.array([[result.top1(shift)[0] for shift in parts] for _, result in shown])
+            y = each.mean(axis=1)
+            for at_x, at_y, (arm, result) in zip(x, y, shown, strict=True):
+                number = arms.index(arm)
+                color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+                if len(parts) == 1:
+                    ends = [(at_x, end) for end in clopper_pearson(at_y, result.top1(clean)[1])]
+                    axes.plot(*to_logits(ends), color=color, linewidth=1, alpha=0.6, zorder=3)
+                look: dict[str, Any] = {"color": color, "markersize": 6.5, "zorder": 4}
+                point = to_logits([(at_x, at_y)])
+                (handles[arm],) = axes.plot(*point, marker, markeredgecolor="white", **look)
+            ends = [(float(at.min()) - 6, float(at.max()) + 6) for at in (x, y)]
+            limits = [(max(0.2, low), min(99.8, high)) for low, high in ends]
+            left, right = logit(limits[0]).tolist()
+            grid = np.linspace(left, right, 60)
+            handles[identity] = draw_identity(axes, grid)
+            if base.any():
+                lines = [line_through(x[base] / 100, column / 100) for column in each[base].T]
+                curve = np.mean([through(inverse_logit(grid) / 100) for through in lines], axis=0)
+                (handles[line],) = axes.plot(grid, logit(100 * curve), color=LINE, linewidth=1.4)
+            set_axes(axes, *limits)
             axes.set_title(title, fontweight="bold")
             axes.set_xlabel(f"{clean} (top-1, %)")
             axes.set_ylabel(f"{title} (top-1, %)")
-        names = [shortened(name, 60).replace("$", r"\$") for name in handles]
-        figure.legend(
-            list(handles.values()),
-            names,
-            loc="outside lower center",
-            ncols=in_legend,
-            frameon=False,
-        )
-
-
-def _draw_panel(
-    axes: Axes,
-    shown: Sequence[tuple[str, RunResult]],
-    arms: Sequence[str],
-    baseline: Sequence[str],
-    clean: str,
-    parts: Sequence[str],
-) -> dict[str, Any]:
-    """Draw the accuracies on one shift, or their mean over several, and return the entries of the legend."""
-    handles: dict[str, Any] = {}
-    x = np.array([result.top1(clean)[0] for _, result in shown])
-    each = np.array([[result.top1(shift)[0] for shift in parts] for _, result in shown])
-    y = each.mean(axis=1)
-    for at_x, at_y, (arm, result) in zip(x, y, shown, strict=True):
-        number = arms.index(arm)
-        color = COLORS[number % len(COLORS)]
-        if len(parts) == 1:
-            low, high = clopper_pearson(at_y, result.top1(clean)[1])
-            ends = to_logits([(at_x, low), (at_x, high)])
-            axes.plot(*ends, color=color, linewidth=1, alpha=0.6, zorder=3)
-        (handles[arm],) = axes.plot(
-            *to_logits([(at_x, at_y)]),
-            linestyle="",
-            color=color,
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=6.5,
-            markeredgecolor="white",
-            zorder=4,
-        )
-    left, right = max(0.2, float(x.min()) - 6), min(99.8, float(x.max()) + 6)
-    bottom, top = max(0.2, float(y.min()) - 6), min(99.8, float(y.max()) + 6)
-    grid = np.linspace(logit(left), logit(right), 60)
-    identity, line = "y = x: nothing is lost", "line through the supervised runs"
-    (handles[identity],) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)))
-    base = np.array([result.run.name in baseline for _, result in shown])
-    if base.sum() >= FEWEST and np.ptp(x[base]):
-        lines = [line_through(x[base] / 100, column / 100) for column in each[base].T]
-        curve = np.mean([through(inverse_logit(grid) / 100) for through in lines], axis=0)
-        (handles[line],) = axes.plot(grid, logit(100 * curve), color=LINE, linewidth=1.4)
-    set_axes(axes, (left, right), (bottom, top))
-    return handles

@@ -128,6 +128,12 @@ class Curves:
     question: str
     arms: tuple[tuple[str, ...], ...]
 
+    @property
+    def title(self) -> str:
+        """What is compared, and along how many sizes."""
+        sizes = " and ".join(str(len(arms)) for arms in self.arms)
+        return f"{self.first} and {self.second}, along {sizes} sizes"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -162,11 +168,7 @@ class AblationPreset:
     need: str
     prompts: str
 
-    def full_rows(self, rows: int) -> int:
-        """Return how many of so many rows a full arm takes: all, or a number that gives whole steps."""
-        return self.part_rows(rows, 1.0) if self.micro else rows
-
-    def part_rows(self, rows: int, share: float) -> int:
+    def part_rows(self, rows: int, share: float = 1.0) -> int:
         """Return how many rows a share is, in whole steps if all arms must have equal steps."""
         if not self.micro:
             return round(rows * share)
@@ -181,13 +183,10 @@ class AblationPreset:
             raise InputError(f"{rows} images are too few for an ablation of sizes; give {2 * sizes} or more")
         if not self.micro or most >= self.budgets["contrastive"][0]:
             return self
-        budgets = {role: (min(size, most), epochs) for role, (size, epochs) in self.budgets.items()}
-        return replace(self, budgets=budgets)
+        return replace(self, budgets={role: (min(size, most), epochs) for role, (size, epochs) in self.budgets.items()})
 
     def with_changes(self, epochs: int | None, prompts: str | None) -> AblationPreset:
         """Return the preset with this number of epochs for every recipe, and other prompts for zero-shot arms."""
-        if epochs is not None and epochs < 1:
-            raise InputError(f"`epochs` must be at least 1, not {epochs}")
         if prompts is not None:
             read_prompts(prompts)  # raises InputError for prompts that cannot be read
         budgets = {role: (size, epochs or own) for role, (size, own) in self.budgets.items()}
@@ -253,14 +252,9 @@ class Ask:
         """The data that most factors are studied on."""
         return self.datasets[0]
 
-    @property
-    def largest(self) -> TrainingSet:
-        """The data with the most rows, which the size factor is studied on."""
-        return max(self.datasets, key=lambda data: data.rows)
-
     def shares(self, data: TrainingSet, fewest: int) -> dict[int, float]:
         """Return the sizes that a data set has, the largest first, each with its share of a full arm's rows."""
-        full = self.preset.full_rows(data.rows)
+        full = self.preset.part_rows(data.rows)
         rows = {round(full * size) if size <= 1 else int(size) for size in self.sizes or self.preset.shares}
         kept = sorted((each for each in rows if 0 < each <= full), reverse=True)
         if len(kept) < fewest:
@@ -268,15 +262,7 @@ class Ask:
         return {each: each / full for each in kept}
 
     def arm(
-        self,
-        arm: str,
-        data: TrainingSet,
-        pick: Pick,
-        role: str,
-        *,
-        share: float = 1.0,
-        stem: str = "",
-        **more: Any,
+        self, arm: str, data: TrainingSet, pick: Pick, role: str, *, share: float = 1.0, stem: str = "", **more: Any
     ) -> Run:
         """Return an arm in a role of the preset; `share` is that of a full arm's rows, for as many steps as that.
 
@@ -287,20 +273,20 @@ class Ask:
             epochs = round(epochs / share)
         need = "" if pick.need in ("", ALL_TEXT) else f"-with-{pick.need}"
         recipe = self.preset.recipes[role]
-        values = {
-            "name": f"{data.name}-{stem or arm}{need}",
-            "arm": arm,
-            "stem": stem or arm,
-            "data": data.name,
-            "pick": pick,
-            "objective": find_recipe(recipe).objective,
-            "recipe": recipe,
-            "batch_size": min(batch_size, pick.named_rows or batch_size),
-            "epochs": epochs,
-            "seed": -1,
-        }
-        prompts = self.preset.prompts if more.get("classifier", ZERO_SHOT) == ZERO_SHOT else ""
-        return Run(**{**values, "prompts": prompts, **more})
+        own = {"prompts": self.preset.prompts} if more.get("classifier", ZERO_SHOT) == ZERO_SHOT else {}
+        return Run(
+            name=f"{data.name}-{stem or arm}{need}",
+            arm=arm,
+            stem=stem or arm,
+            data=data.name,
+            pick=pick,
+            objective=find_recipe(recipe).objective,
+            recipe=recipe,
+            batch_size=min(batch_size, pick.named_rows or batch_size),
+            epochs=epochs,
+            seed=-1,
+            **{**own, **more},
+        )
 
     def clip(self, arm: str, data: TrainingSet, pick: Pick, caption: str = ALL_TEXT, **more: Any) -> Run:
         """Return an arm that trains CLIP on captions."""

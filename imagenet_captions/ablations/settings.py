@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenet_captions.engines.local import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
@@ -114,7 +114,7 @@ class AblateSettings:
         reads=parse_sizes,
         many=False,
     )
-    epochs: int | None = option("Epochs of every training, in place of the recipes'.")
+    epochs: int | None = option("Epochs of every training, in place of the recipes'.", least=1)
     model: str | None = option("The model, in place of the recipes'.")
     prompts: str | None = option(
         "Prompts of zero-shot arms: none, one, 80, or a file of sentences with {} for the name. Default: 80, as "
@@ -148,21 +148,15 @@ class AblateSettings:
                 raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
             raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
-        _ = self.sized
-
-    @property
-    def readers(self) -> int:
-        """The number of other processes that read images for each device."""
-        return count_readers(self.workers, self.devices)
+        self.preset_of()  # raises InputError for prompts that cannot be read
 
     @property
     def processes(self) -> int:
         """The number of processes that train together."""
         return self.devices * self.nodes
 
-    @property
-    def sized(self) -> AblationPreset:
-        """The preset with the user's values in place of its own."""
+    def preset_of(self) -> AblationPreset:
+        """Return the preset with the user's values in place of its own."""
         from imagenet_captions.ablations.runs import PRESETS
 
         return PRESETS[self.preset].with_changes(self.epochs, self.prompts)
@@ -173,7 +167,7 @@ class AblateSettings:
 
         if not datasets:
             raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
-        preset = self.sized.for_rows(min(each.rows for each in datasets))
+        preset = self.preset_of().for_rows(min(each.rows for each in datasets))
         return Ask(tuple(datasets), preset, tuple(range(self.seeds)), sizes=self.sizes or ())
 
 
@@ -187,6 +181,13 @@ class _Record:
     factors: dict[str, list[str]]
     data: dict[str, str]
     format: int = 1
+
+
+def check_tests(settings: AblateSettings) -> None:
+    """Refuse test sets that are not there."""
+    for name, path in (settings.tests or {}).items():
+        if expand_pattern(path) is None:
+            require_there(path, f"`tests` {name}:")
 
 
 def check_settings(settings: AblateSettings) -> _Record:
@@ -205,34 +206,18 @@ def check_settings(settings: AblateSettings) -> _Record:
             require_there(path, f"the data {name}:")
     check_tests(settings)
     check_folder(out, [*settings.data.values(), *tests.values()])
-    if out.is_dir() and not (out / RECORD).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
+    factors = {factor: sorted(settings.data) for factor in settings.factors}
+    data = {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()}
+    now = _Record(settings.preset, settings.epochs, settings.model, factors, data, _FORMAT)
+    if not (out / RECORD).exists():
+        others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as `out`")
-    now = _Record(
-        settings.preset,
-        settings.epochs,
-        settings.model,
-        {factor: sorted(settings.data) for factor in settings.factors},
-        {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()},
-        _FORMAT,
-    )
-    return _checked(settings, now) if (out / RECORD).is_file() else now
-
-
-def check_tests(settings: AblateSettings) -> None:
-    """Refuse test sets that are not there."""
-    for name, path in (settings.tests or {}).items():
-        if expand_pattern(path) is None:
-            require_there(path, f"`tests` {name}:")
-
-
-def _checked(settings: AblateSettings, now: _Record) -> _Record:
-    """Return the record of an existing folder with what is new in it."""
-    out, inputs = settings.out, settings.out / INPUTS
-    before, has_runs = read_json(out / RECORD, _Record, "the record of runs"), (out / RUNS).is_dir()
+        return now
+    before = read_json(out / RECORD, _Record, "the record of runs")
     if before.format != _FORMAT:
         raise InputError(f"{out} holds runs of an earlier version of this package; give another `out`")
+    inputs, has_runs = out / INPUTS, (out / RUNS).is_dir()
     for name in ("preset", "epochs", "model"):
         old, new = getattr(before, name), getattr(now, name)
         if old != new and (has_runs or (name == "preset" and inputs.is_dir())):
@@ -240,31 +225,26 @@ def _checked(settings: AblateSettings, now: _Record) -> _Record:
                 f"{out} holds runs with {name} {old}, and this is {new}; "
                 f"give another `out`, or the same settings to go on"
             )
-    for name, found in now.data.items():
+    for name, found in data.items():
         is_used = has_runs or any(inputs.glob(f"{name}[-.]*")) or any(inputs.glob(f"rows/{name}-*"))
         if before.data.get(name, found) != found and is_used:
             raise InputError(f"the data {name} is not what the runs in {out} were trained on; give another `out`")
-    return replace(now, factors={**before.factors, **now.factors}, data={**before.data, **now.data})
+    return replace(now, factors={**before.factors, **factors}, data={**before.data, **data})
 
 
 def write_settings(settings: AblateSettings) -> tuple[str, ...]:
     """Write the record of the runs; return the factors of earlier runs on the same data, for the report."""
-    record = check_settings(settings)
-    write_json(settings.out / RECORD, asdict(record))
-    if settings.preset == "paper":
-        _say_what_was_cleaned(settings.data)
-    asked = sorted(settings.data)
-    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record.factors.get(each) == asked)
-
-
-def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
     from imagenet_captions.dataset.shards import Shards
     from imagenet_captions.storage.outputs import is_dataset
 
-    for name, path in data.items():
-        if is_dataset(path) and not Shards(path).manifest.as_published:
+    record = check_settings(settings)
+    write_json(settings.out / RECORD, asdict(record))
+    for name, path in settings.data.items():
+        if settings.preset == "paper" and is_dataset(path) and not Shards(path).manifest.as_published:
             log.warning(
                 "note: the texts of %s are cleaned, and the paper trained on them as they were published; "
                 "to repeat it, make the dataset with `as_published=True`",
                 name,
             )
+    asked = sorted(settings.data)
+    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record.factors.get(each) == asked)

@@ -14,7 +14,7 @@ from imagenet_captions.ablations.comparing import FactorResult, RunResult, facto
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
-from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
+from imagenet_captions.ablations.plan import plan_runs
 from imagenet_captions.ablations.report import Report
 from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
 from imagenet_captions.ablations.settings import FACTORS, AblateSettings
@@ -30,7 +30,6 @@ def settings(tmp_path: Path) -> AblateSettings:
 
 def test_the_papers_dry_run_has_runs_hours_and_published_numbers(settings: AblateSettings) -> None:
     shown = describe(replace(settings, precision="16-mixed", devices=2))
-    assert "V100" not in describe(settings), "the throughputs are of another precision"
     assert not settings.out.exists()
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 110
@@ -46,18 +45,15 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(settings: Ablat
     assert "yfcc15m-clip-s0 will be compared with: imagenet 32.75 % (open_clip docs/openclip_results.csv" in told
     assert "yfcc15m-noclip-s0 will be compared with: imagenet 35.7 % (README of mlfoundations" in told
     assert "GPU hours from what others reported of one V100: 252 images/s (open_clip issue 15" in told
+    assert "nothing was reported for the other objectives" in told
     assert "the texts are read" in told
 
 
-def test_a_plan_loads_no_pytorch_and_estimates_no_time(settings: AblateSettings) -> None:
+def test_a_plan_estimates_no_time_without_a_report(settings: AblateSettings) -> None:
     shown = describe(settings)
     columns = shown.splitlines()[1].split("  ")
     assert [column.strip() for column in columns if column] == ["run", "images", "steps", "images seen"]
     assert "GPU hours were reported for `precision='16-mixed'` and RN50 alone" in shown
-    mixed = " ".join(describe(replace(settings, precision="16-mixed")).split())
-    assert "images seen GPU, reported" in mixed
-    assert "GPU hours from what others reported of one V100: 252 images/s" in mixed
-    assert "nothing was reported for the other objectives" in mixed
     assert "reported" not in describe(replace(settings, model="ViT-B-32")), "others reported a ResNet-50"
 
 
@@ -90,16 +86,13 @@ def test_every_factor_has_a_plan(settings: AblateSettings, tmp_path: Path, facto
 
 
 def test_images_that_are_not_there_yet_can_be_planned_for(settings: AblateSettings) -> None:
-    shown = describe(AblateSettings(("loss",), {"yfcc15m": Path("14829396")}, settings.out))
-    clip = next(line for line in shown.splitlines() if line.startswith("  yfcc15m-clip-s0 "))
-    assert re.split("  +", clip)[2:5] == ["up to 14,829,396", "up to 463,392", "up to 474,513,408"]
     shown = describe(AblateSettings(("loss",), {"yfcc15m": Path("14829396")}, settings.out, precision="16-mixed"))
     clip = next(line for line in shown.splitlines() if line.startswith("  yfcc15m-clip-s0 "))
+    assert re.split("  +", clip)[2:5] == ["up to 14,829,396", "up to 463,392", "up to 474,513,408"]
     assert clip.endswith("474,513,408  ≤ 523 h V100"), "252 images a second"
     shown = describe(AblateSettings(("train-language",), {"imagenet-captions": Path("463622")}, settings.out))
     told = " ".join(shown.split())
-    assert "supervised-matched" in told, "these have labels"
-    assert "clip and supervised-matched: Do captions" in told
+    assert "clip and supervised-matched: Do captions" in told, "these have labels"
     assert "They differ in one thing: objective: contrastive on captions" in told
 
 
@@ -131,11 +124,9 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
     results = {}
     for run in table.runs:
         answers = {name: generator.random(2000) < 0.3 / (at + 1) for at, name in enumerate(sets)}
-        entries = {name: {"top1": float(each.mean()), "n": len(each)} for name, each in answers.items()}
-        results[run.name] = RunResult(planned[run.name], {"test_sets": entries}, answers)
+        results[run.name] = RunResult(planned[run.name], answers)
     hostile = TextSample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
-    apart = [differences(comparison, table, planned) for comparison in table.comparisons]
-    factor = FactorResult(table, results, {"clip": [hostile] * 3}, check_fairness(table, planned), apart)
+    factor = FactorResult(table, results, {"clip": [hostile] * 3})
     Report(tmp_path, False, 1, {"imagenet-captions": 448_896}, sets).write(tmp_path / "report.md", [factor])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "This is the micro preset" not in report
@@ -157,10 +148,9 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
 def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Path) -> None:
     table = make_table("size", Ask((TrainingSet("a", 100, False),), PRESETS["paper"], (0,)))
     answers = {"mine": np.ones(10, bool)}
-    metrics = {"test_sets": {"mine": {"top1": 1.0, "n": 10}}}
     planned = plan_runs(AblateSettings(("size",), {}, tmp_path), [table], lambda run: Rows(10))
-    results = {name: RunResult(each, metrics, answers) for name, each in planned.items()}
-    factor = FactorResult(table, results, {}, [""] * len(table.comparisons), [{}] * len(table.comparisons))
+    results = {name: RunResult(each, answers) for name, each in planned.items()}
+    factor = FactorResult(table, results, {})
     Report(tmp_path, False, 1, {"a": 100}, ("mine",)).write(tmp_path / "report.md", [factor])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Not measured: give --on imagenet=PATH" in report

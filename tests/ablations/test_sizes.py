@@ -23,7 +23,7 @@ from imagenet_captions.ablations.comparing import (
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
-from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
+from imagenet_captions.ablations.plan import plan_runs
 from imagenet_captions.ablations.report import Report
 from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
 from imagenet_captions.ablations.settings import AblateSettings, parse_sizes
@@ -65,10 +65,8 @@ def simulate(
             own = generator.random(images)
             alike = generator.random(images) < 0.5  # half of the images are hard for all models or for none
             answers[name] = np.where(alike, hard[name], own) < expit(level)
-        entries = {name: {"top1": float(each.mean()), "n": images} for name, each in answers.items()}
-        results[run.name] = RunResult(planned[run.name], {"test_sets": entries}, answers)
-    apart = [differences(comparison, table, planned) for comparison in table.comparisons]
-    return FactorResult(table, results, {}, check_fairness(table, planned), apart)
+        results[run.name] = RunResult(planned[run.name], answers)
+    return FactorResult(table, results, {})
 
 
 def matched(factor: FactorResult) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.ablations.published import PUBLISHED_ARMS, published_numbers
+from imagenet_captions.ablations.plan import PUBLISHED_ARMS, published_numbers
 from imagenet_captions.evaluation.robustness.tables import (
     DATA,
     IMAGES,
