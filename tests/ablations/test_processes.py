@@ -93,8 +93,12 @@ def together(
     environment = {**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "DIES": dies}
     how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment}
     machines = [subprocess.Popen(command, **how) for _ in range(max(nodes, 1))]
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda machine: machine.communicate(timeout=SECONDS)[0], machines))
+    try:
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda machine: machine.communicate(timeout=SECONDS)[0], machines))
+    finally:
+        for machine in machines:
+            machine.kill()
 
 
 def check_same(found: AblateSettings, wanted: AblateSettings) -> None:
