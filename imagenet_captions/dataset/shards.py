@@ -21,7 +21,6 @@ from imagenet_captions.storage.files import (
     CROISSANT,
     MANIFEST,
     checked,
-    parse_json,
     require_there,
     write_json,
 )
@@ -106,7 +105,7 @@ class Shards:
         if found is None and not is_remote(dataset):
             require_there(dataset, "the dataset")
         where = f"the manifest {dataset / MANIFEST}"
-        content = {} if found is None else parse_json(found, dict[str, Any], where)
+        content = {} if found is None else checked(found, dict[str, Any], where)
         if content.get("format") != DATASET_FORMAT:
             made = f"{MANIFEST} of a dataset made by `imagenet-captions package`"
             raise InputError(f"{dataset} has no {made}; check the path")

@@ -1,8 +1,4 @@
-"""Run a function over many inputs in processes or threads of this machine, with results in the order of the inputs.
-
-An engine knows nothing about captions: a stage gives it a pure, picklable function and gets back the results, in
-order, with a bounded number of inputs under way. Results do not depend on the engine or the number of workers.
-`open_engine` chooses this engine or that of `ray`."""
+"""Run a pure, picklable function over many inputs in processes or threads, with results in the order of the inputs."""
 
 from __future__ import annotations
 
@@ -52,11 +48,7 @@ class Engine(Protocol):
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of so many items, the last one shorter.
-
-    >>> list(in_batches("abcde", 2))
-    [['a', 'b'], ['c', 'd'], ['e']]
-    """
+    """Yield lists of so many items, the last one shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
@@ -68,11 +60,7 @@ def default_workers() -> int:
 
 
 def check_workers(workers: int) -> int:
-    """Return the number if it is at least one, else raise InputError.
-
-    >>> check_workers(2)
-    2
-    """
+    """Return the number if it is at least one, else raise InputError."""
     require_kind("workers", workers, int, "a whole number")
     if workers < 1:
         raise InputError(f"`workers` must be at least 1, not {workers}")
@@ -80,10 +68,7 @@ def check_workers(workers: int) -> int:
 
 
 def _end_with_parent() -> None:
-    """End this worker when the process that started it is killed; a pool's workers do not end by themselves.
-
-    They would wait forever, or go on writing files that the next run of the same command makes again.
-    """
+    """End this worker when the process that started it is killed; a pool's workers would wait, or go on writing."""
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -123,10 +108,9 @@ class LocalEngine(Engine):
     def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
         """Yield function(item) for every item, in order; at most two items a worker are held in memory.
 
-        With one worker everything happens in this thread. Otherwise processes are spawned, so that threads of this one
-        (Arrow's, SQLite's) are never forked; or threads of this process are used, for a function that spends its time
-        in reading, hashing and Arrow, which let go of Python's lock, and would spend as much again on starting a
-        process.
+        With one worker everything happens in this thread. Processes are spawned, so that threads of this one (Arrow's,
+        SQLite's) are never forked. Threads suit a function that reads, hashes and calls Arrow, which let go of Python's
+        lock.
         """
         if workers == 1:
             yield from map(function, items)
@@ -199,12 +183,7 @@ class EngineSettings(EngineName):
 
 @contextmanager
 def open_engine(settings: EngineSettings) -> Iterator[tuple[Engine, int]]:
-    """Give the engine and the number of workers for the length of the block.
-
-    >>> with open_engine(EngineSettings(workers=2)) as (engine, workers):
-    ...     list(engine.run(abs, [-1, -2, -3], workers, threads=True))
-    [1, 2, 3]
-    """
+    """Give the engine and the number of workers for the length of the block."""
     if settings.engine == "local":
         yield LOCAL, settings.workers or default_workers()
         return
@@ -217,9 +196,7 @@ def open_engine(settings: EngineSettings) -> Iterator[tuple[Engine, int]]:
 def count_readers(workers: int | None, devices: int = 1) -> int:
     """Return how many other processes read images for each device: the number given, or the cores shared out.
 
-    With one worker this process reads the images, and the number is 0.
-
-    >>> count_readers(3), count_readers(1)
+    >>> count_readers(3), count_readers(1)  # with one worker this process reads them
     (3, 0)
     """
     number = default_workers() // max(1, devices) if workers is None else workers

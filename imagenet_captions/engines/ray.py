@@ -1,7 +1,6 @@
-"""Run a function over many inputs as Ray tasks, here or on a cluster, with results in the order of the inputs.
+"""Run a function over many inputs as Ray tasks, with results in the order of the inputs.
 
-Each input is one task: Ray Data's operators reach 0.4 to 0.75 of a process pool's speed, plain tasks all of it. Ray
-repeats a task whose worker or node dies, so everything that a task writes must be whole or not there.
+Ray repeats a task whose worker or node dies, so everything that a task writes must be whole or not there.
 """
 
 from __future__ import annotations

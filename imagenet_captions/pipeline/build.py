@@ -4,10 +4,8 @@
     match ──► yfcc ──► crawl ──► clean ──► package    the same, with YFCC100M's metadata where that has a photo
                         clean ──► package             from the published file
 
-A stage runs again only if its key changed: the digests of its inputs, its settings, or the version of this package or
-of a library that shows in its result. The key of a finished stage stands in WORK/<stage>.done.json, written after the
-stage's output. The crawl has no key: its store remembers every answer by itself, so it always runs, and asks for
-nothing that it has.
+A stage's key covers its inputs, settings and software; WORK/<stage>.done.json has that of the last finished run. The
+crawl has none: its store remembers every answer, so it always runs, and asks for nothing that it has.
 """
 
 from __future__ import annotations
@@ -147,10 +145,7 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
-    """Open the raw records of a release, a crawl, YFCC100M, or a crawl and YFCC100M together.
-
-    Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
-    """
+    """Open the raw records; where a crawl and YFCC100M both have a photo, the crawl's answer counts, which is later."""
     release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
     deny = settings.deny
     if release is not None and matches is None and store is None and yfcc is None:

@@ -15,7 +15,7 @@ import msgspec
 from imagenet_captions.dataset.shards import FileEntry, Shards
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, aligned, quoted
 from imagenet_captions.storage.faults import causes_of, client_error, hub_answers, message_of, without_secrets
-from imagenet_captions.storage.files import CARD, MANIFEST, parse_json, read_json
+from imagenet_captions.storage.files import CARD, MANIFEST, checked, read_json
 from imagenet_captions.storage.outputs import DATASET_FORMAT
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import PlaceLike, place, require_local
@@ -206,7 +206,7 @@ def _files_of_ours(api: HfApi, repo: str, before: DatasetInfo, new: Set[str]) ->
     if MANIFEST in names:
         content = read(MANIFEST)
         try:
-            listed = parse_json(content, _Listing, MANIFEST).files
+            listed = checked(content, _Listing, MANIFEST).files
             foreign = sorted(names - listed.keys() - {MANIFEST})
         except InputError:
             foreign = [MANIFEST]

@@ -1,7 +1,4 @@
-"""Turn faults of disks, object stores and the Hugging Face Hub, and missing extras, into errors of one sentence.
-
-The libraries' own messages are shown without what may be a secret in them (`without_secrets`).
-"""
+"""Turn faults of disks, object stores and the Hugging Face Hub, and missing extras, into errors of one sentence."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ MANIFEST, CARD, CROISSANT = "manifest.json", "README.md", "croissant.json"
 METRICS = "metrics.json"
 
 _LARGEST_READ_WHOLE = 4 << 30
-_LARGEST_JSON = 64 << 20  # of the files that this package writes
 _SQLITE = b"SQLite format 3\0"
 
 _PRIVATE = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
@@ -91,7 +90,7 @@ class Appeared(InputError):
 def private_place(path: Path, ending: str = "partial", folder: bool = False) -> Iterator[Path]:
     """Make an empty private file or folder beside `path`, with the mode of the one that is there; remove it at the end.
 
-    A process that is killed leaves it, and the next run removes it. If the block moves it, it stays.
+    The next run removes what a killed process left. If the block moves it, it stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in [] if _in_private(path) else private_names(path, ending):
@@ -117,8 +116,7 @@ def private_place(path: Path, ending: str = "partial", folder: bool = False) -> 
 
 
 def _in_private(path: Path) -> bool:
-    """Return whether a file is for a private folder, where two tasks write it if one whose worker seemed dead is
-    repeated."""
+    """Return whether a file is for a private folder, where Ray may repeat the task that writes it."""
     return any(_PRIVATE.fullmatch(folder.name) for folder in path.parents)
 
 
@@ -154,10 +152,7 @@ def private_file(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Place) -> Iterator[Path]:
-    """Yield a private file to write to, and move it to `path` if the block succeeds; links and the mode stay.
-
-    Runs that write to one path at the same time each publish a whole file.
-    """
+    """Yield a private file to write to, and move it to `path` if the block succeeds; links and the mode stay."""
     path = resolve_links(path)
     if _PRIVATE.fullmatch(path.name):  # whoever made it publishes it
         yield Path(str(path))
@@ -176,10 +171,7 @@ def sync(private: Path) -> None:
 
 
 def publish(private: Path, path: Place) -> None:
-    """Move a private file to its place, or a folder where nothing or an empty folder is; else raise Appeared.
-
-    A store cannot rename: it takes the file in one request, whole or not.
-    """
+    """Move a private file to its place, or a folder where nothing or an empty folder is; else raise Appeared."""
     if is_remote(path):
         path.put(private)
     elif private.is_file():
@@ -194,38 +186,17 @@ def publish(private: Path, path: Place) -> None:
 
 
 def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
-    """Read a JSON file of this package as a dataclass, a msgspec.Struct or a plain type; unknown keys are ignored.
-
-    Raises InputError, which starts with `what`, for a file that is not there, not JSON, too large, or of another shape.
-    """
+    """Read a JSON file of this package as a dataclass, a msgspec.Struct or a plain type; unknown keys are ignored."""
     with (path if is_remote(path) else require_file(path, what)).open("rb") as opened:
-        return parse_json(opened.read(_LARGEST_JSON + 1), kind, f"{what} {path}")
-
-
-def parse_json(content: bytes, kind: type[Kind], where: str) -> Kind:
-    """Return the content of a JSON file as its kind; raises InputError, which starts with `where`, if it is another."""
-    import msgspec
-
-    with _reporting_shape(where):
-        if len(content) > _LARGEST_JSON:
-            raise ValueError(f"it has over {_LARGEST_JSON:,} bytes")
-        return msgspec.json.decode(content, type=kind)
+        return checked(opened.read(), kind, f"{what} {path}")
 
 
 def checked(value: Any, kind: type[Kind], where: str) -> Kind:
-    """Return a value from a JSON file as its kind; raises InputError, which starts with `where`, if it is another."""
-    import msgspec
-
-    with _reporting_shape(where):
-        return msgspec.convert(value, kind)
-
-
-@contextmanager
-def _reporting_shape(where: str) -> Iterator[None]:
+    """Return the bytes of a JSON file, or a value of one, as a kind; raises InputError, which starts with `where`."""
     import msgspec
 
     try:
-        yield
+        return msgspec.json.decode(value, type=kind) if isinstance(value, bytes) else msgspec.convert(value, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         reason = shortened(error, 200).replace("`", "'")
         raise InputError(
@@ -272,7 +243,7 @@ ORIGINS = {
 def require_there(path: AnyPlace, what: str) -> AnyPlace:
     """Return the path if a regular file or a folder is there; raise InputError, which starts with `what`, if not.
 
-    Inputs are read more than once (for a digest, for one), so pipes are refused, and so is <(...) of a shell.
+    Inputs are read more than once (for a digest, for one), so pipes are refused.
     """
     if is_remote(path):
         if not path.exists():
@@ -297,9 +268,8 @@ def require_file(path: AnyPlace, what: str) -> AnyPlace:
 def digest(path: Place) -> str:
     """Return a digest that changes when an input does; for a pattern, when one of its files does.
 
-    For a file it covers the bytes. For a folder, and for a file over 4 GB (ImageNet's tar has 138), it covers names,
-    sizes and times: reading all of ImageNet to learn that nothing changed would take longer than most stages. Behind a
-    URL it covers names, sizes and the store's version of each object (ETag).
+    It covers the bytes of a file, or the names, sizes and times in a folder and of a file over 4 GB: reading all of
+    ImageNet would take longer than most stages. Behind a URL the store's version of an object (ETag) is its time.
     """
     if (files := expand_pattern(path)) is not None:
         return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
@@ -325,8 +295,7 @@ def is_sqlite(path: Place) -> bool:
 def walk(path: Place) -> Iterator[tuple[str, str]]:
     """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
-    Links are followed. Raises InputError for a folder that may not be read, so that its images are not silently
-    missing, and for links that lead in a circle.
+    Links are followed. Raises InputError for a folder that may not be read, and for links that lead in a circle.
     """
     if is_remote(path):
         yield from ((str(file), name) for file, name, _, _ in path.below())

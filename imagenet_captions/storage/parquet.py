@@ -1,9 +1,4 @@
-"""Read and write Parquet files, here or behind a URL, from where only the bytes that are needed are requested.
-
-Arrow's errors about damaged files become one sentence that names the file, for every reader of the package. How this
-package writes Parquet is set here and only here: compression, and the sizes of row groups and shards. `Spool` sorts
-more rows than fit into memory.
-"""
+"""Read and write Parquet files, here or behind a URL; the one place that sets how this package writes them."""
 
 from __future__ import annotations
 
@@ -61,10 +56,7 @@ _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
-    """An open file whose reading methods raise an InputError that names it if it is damaged.
-
-    Behind a URL the wanted columns are requested together.
-    """
+    """An open file whose reading methods raise an InputError that names it if it is damaged."""
 
     def __init__(self, path: str | Place) -> None:
         self._path = path = reopen(path) if isinstance(path, str) else path
@@ -122,10 +114,7 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
 
 @contextmanager
 def reading(*paths: Place) -> Iterator[None]:
-    """Turn Arrow's errors about damaged files into an InputError that names the file, or the dataset of several.
-
-    An error of the operating system gets the file's name, which Arrow leaves out.
-    """
+    """Turn Arrow's errors about damaged files into an InputError that names the file, or the dataset of several."""
     try:
         yield
     except InputError:
@@ -242,8 +231,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 class RowReader:
     """A reader of rows by their number, in ascending order; each row group is read at most once.
 
-    `files` are Parquet files with the numbers of their first rows. One is open at a time, because the footers of all
-    would take more memory than the rows.
+    `files` are Parquet files with the numbers of their first rows. One is open at a time.
     """
 
     def __init__(self, files: Iterable[tuple[int, Place]], columns: Sequence[str] | None = None) -> None:
@@ -303,10 +291,9 @@ HELD_ROWS = 32_000  # rows collected before they are written, so that a bucket g
 
 
 class Spool:
-    """Temporary files that take rows in any order and return them sorted by `keys`, equal ones in the order of adding.
+    """Temporary files in `folder` that take rows in any order and return them sorted by `keys`, stable.
 
-    `bucket_of` returns the bucket of each row, 0 to BUCKETS - 1; buckets must be in the order of the keys. The files
-    go to `folder`, which the caller makes and removes.
+    `bucket_of` returns the bucket of each row, 0 to BUCKETS - 1; buckets must be in the order of the keys.
     """
 
     def __init__(

@@ -1,8 +1,4 @@
-"""Paths and URLs: turn what a user gives into the object that the package opens, lists and joins.
-
-A place on this machine is a `pathlib.Path`, `file://` URLs included. Any other URL is a `RemotePath`, a thin layer over
-fsspec with those methods of `Path` that this package uses. Functions that take either declare `Place`.
-"""
+"""Paths and URLs: a place on this machine is a `Path`, any other URL a `RemotePath`; both are a `Place`."""
 
 from __future__ import annotations
 
@@ -51,10 +47,10 @@ _WILDCARDS = "*?["
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """A place behind a URL, with the methods of `Path` that this package uses. Only objects exist, and no folders.
+    """A place behind a URL, through fsspec, with the methods of `Path` that this package uses. Only objects exist.
 
-    Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError that names the
-    URL. Objects are written whole, by `put`: they cannot be opened to write.
+    Each call sends its request. Every fault is an InputError or a NetworkError that names the URL. Objects are written
+    whole, by `put`.
     """
 
     scheme: str
@@ -134,10 +130,7 @@ class RemotePath:
         return (self / name for name in sorted(names - {"", self.name}))
 
     def below(self) -> list[tuple[RemotePath, str, int, str]]:
-        """List every file at any depth, or the file itself: its place, its name in this folder, size and version.
-
-        The order is that of the names folder by folder, as on a disk. The version changes when the object does.
-        """
+        """List every file at any depth, or the file itself: its place, its name in this folder, size and version."""
         with reporting_faults(str(self)):
             found = self.system.find(self.key, detail=True)
         # Some tools make an empty object a/ for a folder; s3fs calls it a/, or a before 2024.5.
@@ -331,10 +324,7 @@ else:
 
 
 def reopen(name: str) -> Place:
-    """Return the place of a file from a listing; an object's name may have any character.
-
-    Raises InputError for a kind of URL that nothing installed can read.
-    """
+    """Return the place of a file from a listing; an object's name may have any character."""
     if not is_url(name):
         return Path(name)
     from fsspec.core import url_to_fs
@@ -392,8 +382,7 @@ def is_only_here(path: Place) -> bool:
 def refuse_secrets(text: str) -> str:
     """Return the text; raise InputError if a URL in it has user-info, a query or a fragment, percent-encoded or not.
 
-    These hold passwords, tokens and signatures, which would get into shell histories, process lists and messages. The
-    error shows the URL's scheme only.
+    These hold passwords, tokens and signatures. The error shows the URL's scheme only.
     """
     plain = text
     for encoded in range(_ROUNDS):
@@ -415,8 +404,7 @@ def refuse_secrets(text: str) -> str:
 def expand_pattern(path: Place) -> list[Place] | None:
     """Return the files of a path with braces or wildcards, in order; None for any other path.
 
-    A file or folder that has such a name itself is not a pattern. Behind a URL only the last name has wildcards.
-    Raises InputError if a file is missing, or if there is none.
+    Raises InputError if a file is missing, or if there is none. Behind a URL only the last name has wildcards.
     """
     text = str(path)
     if not any(mark in text for mark in "{" + _WILDCARDS) or path.exists():
@@ -448,10 +436,8 @@ def _matching(path: Place) -> list[Place]:
 def expand_braces(pattern: str) -> list[str]:
     """Return the names of a pattern with braces, as a shell does.
 
-    >>> expand_braces("a/{08..10}.tar")
-    ['a/08.tar', 'a/09.tar', 'a/10.tar']
-    >>> expand_braces("{x,y}{0..1}")
-    ['x0', 'x1', 'y0', 'y1']
+    >>> expand_braces("{x,y}/{08..09}.tar")
+    ['x/08.tar', 'x/09.tar', 'y/08.tar', 'y/09.tar']
     """
     found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^}]*))\}", pattern)
     if found is None:

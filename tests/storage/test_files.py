@@ -51,7 +51,6 @@ def test_json_of_ours_is_read_as_its_kind(tmp_path: Path) -> None:
         (b'{"rows": 1, "sets": {"a": [0, null]}}', "Expected 'float', got 'null'"),
         (b'{"rows": 1, "sets": {}, "deep": ' + b"[" * 10**6 + b"]" * 10**6 + b"}", "maximum recursion depth exceeded"),
         (b"[" * 10**6 + b"]" * 10**6, ""),
-        (b" " * (64 << 20) + b"1", "it has over 67,108,864 bytes"),
     ],
     ids=lambda value: value[:20],
 )
