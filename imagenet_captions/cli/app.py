@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PROGRAM = "imagenet-captions"
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
+_JSON = "Print the result as one JSON object, for programs."
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"
 _DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 # Flags whose values are searched for or written, and never opened: a URL in them may have a query.
@@ -123,6 +124,8 @@ class Command(click.Command):
             several = each.options() if isinstance(each, Given) else None
             for one in [each] if isinstance(each, Option) else several or options_of(each):
                 self.options.setdefault(one.flag, one)
+        if function.__annotations__["return"] == "Told":
+            self.options["--json"] = Option("json", "--json", bool, False, False, _JSON, "", "", (), None, "", None)
         arguments = [one for one in self.options.values() if one.is_argument]
         self.options = {one.flag: one for one in (*arguments, *self.options.values())}
         self.flags = {name: one for one in self.options.values() if not one.is_argument for name in one.names}
@@ -184,7 +187,7 @@ class Command(click.Command):
             with showing_messages(self):
                 result = self.function(**self.values(ctx))
             if result is not None:
-                click.echo(printable(str(result)))
+                click.echo(printable(result.as_json() if ctx.params.get("json") else str(result)))
         except ImagenetCaptionsError as error:
             ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
         except KeyboardInterrupt:

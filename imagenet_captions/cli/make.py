@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from imagenet_captions.cleaner.settings import CleanSettings
-from imagenet_captions.cli.common import Dataset, Out, Overwrite
+from imagenet_captions.cli.common import Dataset, Out, Overwrite, Told
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
 from imagenet_captions.dataset.settings import PackageSettings
 from imagenet_captions.engines.local import EngineName, EngineSettings, open_engine
@@ -92,21 +92,15 @@ def clean(
     settings: CleanSettings,
     engine: EngineSettings,
     out: Out = Path(CAPTIONS),
-    json: Annotated[bool, option("Print the counts as JSON, for programs.")] = False,
     overwrite: Overwrite = False,
-) -> str:
-    from json import dumps
-
+) -> Told:
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.pipeline.build import open_source
 
     source = open_source(files, settings)
     with open_engine(engine) as (running, count):
         counts = cleaning.clean(source, out, settings, count, running, overwrite)
-    if json:
-        outcomes = {each.value: number for each, number in counts.items()}
-        return dumps({"out": str(out), "outcomes": outcomes}, ensure_ascii=False, indent=2)
-    return _told(counts, out)
+    return Told(_told(counts, out), {"out": out, "outcomes": counts})
 
 
 def package(
@@ -122,10 +116,11 @@ def package(
     return _told_of_dataset(out)
 
 
-def verify(dataset: Dataset) -> object:
+def verify(dataset: Dataset) -> Told:
     from imagenet_captions.packager import package as packaging
 
-    return packaging.verify(dataset)
+    found = packaging.verify(dataset)
+    return Told(found, found)
 
 
 def _told(counts: Mapping[Outcome, int], out: Place) -> str:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from imagenet_captions.cli.common import Overwrite
+from imagenet_captions.cli.common import Overwrite, Told
 from imagenet_captions.cli.messages import before_torch
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.settings import (
@@ -43,7 +43,7 @@ def evaluate(
         str | None, option("Name of the model in that table. Default: as it was given.", flag="--as")
     ] = None,
     overwrite: Overwrite = False,
-) -> str:
+) -> Told:
     from imagenet_captions.evaluation.robustness.tables import add_row, check_results
 
     if called is not None and results is None:
@@ -56,7 +56,7 @@ def evaluate(
     metrics = evaluation.evaluate(settings, out, overwrite)
     if results is not None:
         add_row(results, called or settings.model, evaluation.results_of(metrics))
-    return "\n".join([evaluation.format_metrics(metrics), *(str(path) for path in (out, results) if path)])
+    return Told(evaluation.format_metrics(metrics), metrics, [path for path in (out, results) if path])
 
 
 def compare(
@@ -74,18 +74,19 @@ def compare(
     out: Annotated[Path | None, option("Write a row for each test set and class: compare.csv.")] = None,
     plot: Annotated[Path | None, option("Draw the differences: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
-) -> str:
+) -> Told:
     from imagenet_captions.evaluation import compare as comparing
     from imagenet_captions.evaluation.compare import format_comparisons
 
     found = comparing.compare(*models, across_protocols=across_protocols, out=out, plot=plot, overwrite=overwrite)
-    return "\n".join([format_comparisons(found), *(str(path) for path in (out, plot) if path)])
+    return Told(format_comparisons(found), {"comparisons": found}, [path for path in (out, plot) if path])
 
 
-def robustness(settings: RobustnessSettings, overwrite: Overwrite = False) -> str:
+def robustness(settings: RobustnessSettings, overwrite: Overwrite = False) -> Told:
     from imagenet_captions.evaluation.robustness.output import measure_results
 
-    return "\n".join([measure_results(settings, overwrite), *map(str, settings.outputs())])
+    text, found = measure_results(settings, overwrite)
+    return Told(text, found, settings.outputs())
 
 
 def trajectories(settings: TrajectorySettings) -> str:

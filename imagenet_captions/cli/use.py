@@ -8,7 +8,7 @@ from typing import Annotated
 
 import click
 
-from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Workers
+from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Told, Workers
 from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.engines.local import EngineSettings, default_workers, open_engine
 from imagenet_captions.exports.settings import ExportSettings
@@ -27,12 +27,12 @@ def filter(
     ] = None,
     overwrite: Overwrite = False,
     workers: Workers = None,
-) -> str:
+) -> Told:
     from imagenet_captions.dataset.filtering import filter, format_counts
 
     count = workers or default_workers()
     counts = filter(dataset, settings, out=out, out_ids=out_ids, overwrite=overwrite, workers=count)
-    return f"{format_counts(counts)}\n{out or out_ids}"
+    return Told(format_counts(counts), {"counts": counts}, [out or out_ids])
 
 
 def export(
@@ -41,18 +41,19 @@ def export(
     engine: EngineSettings,
     out: Annotated[Place, option("The file, or for webdataset the folder. OUT.json says what is in it.")],
     overwrite: Overwrite = False,
-) -> str:
+) -> Told:
     from imagenet_captions.exports import export as exporting
 
     with open_engine(engine) as (running, count):
         exported = exporting.export(dataset, out, replace(settings, workers=count, engine=running), overwrite)
-    return f"{exported}\n{out}"
+    return Told(exported, exported, [out])
 
 
-def stats(dataset: Dataset, settings: StatsSettings, overwrite: Overwrite = False) -> str:
+def stats(dataset: Dataset, settings: StatsSettings, overwrite: Overwrite = False) -> Told:
     from imagenet_captions.statistics.report import write_stats
 
-    return "\n".join([write_stats(dataset, settings, overwrite), *map(str, settings.outputs())])
+    measured = write_stats(dataset, settings, overwrite)
+    return Told(measured, measured, settings.outputs())
 
 
 def diff(
@@ -64,11 +65,11 @@ def diff(
         option("Write the ids: a .tsv or .json file, or a folder that gets counts and ids.", metavar="PATH"),
     ] = None,
     overwrite: Overwrite = False,
-) -> str:
+) -> Told:
     from imagenet_captions.dataset.diff import diff, format_summary
 
-    told = format_summary(diff(a, b, raw, out, overwrite))
-    return told if out is None else f"{told}\n{out}"
+    summary = diff(a, b, raw, out, overwrite)
+    return Told(format_summary(summary), summary, [] if out is None else [out])
 
 
 def explain(
@@ -78,14 +79,11 @@ def explain(
         Path | None,
         option("The work folder of the build: URL list, Flickr's answer, and raw texts of a dropped id."),
     ] = None,
-    json: Annotated[bool, option("Print JSON, for programs.")] = False,
-) -> object:
-    from json import dumps
-
+) -> Told:
     from imagenet_captions.pipeline.explain import explain as explain_id
 
     found = explain_id(dataset, image_id, work)
-    return dumps(found.as_dict(), ensure_ascii=False, indent=2) if json else found
+    return Told(found, found)
 
 
 def label_by_text(
@@ -100,12 +98,12 @@ def label_by_text(
     settings: LabelSettings,
     engine: EngineSettings,
     overwrite: Overwrite = False,
-) -> str:
+) -> Told:
     from imagenet_captions.labelling.label import label_by_text as label_table
 
     with open_engine(engine) as (running, count):
         report = label_table(table, out, replace(settings, workers=count, engine=running), overwrite)
-    return f"{report}\n{out}"
+    return Told(report, report, [out])
 
 
 def publish(
@@ -119,13 +117,13 @@ def publish(
     revision: Annotated[str | None, option("A branch to publish on. Default: main.")] = None,
     create_pr: Annotated[bool, option("Open a pull request with the commit.")] = False,
     message: Annotated[str | None, option("The first line of the commit.")] = None,
-) -> str:
+) -> Told:
     from imagenet_captions.publishing.publish import MESSAGE, NOTICE, check_repository
     from imagenet_captions.publishing.publish import publish as publish_dataset
 
     check_repository(repo)
     if with_images:
-        click.echo(f"{NOTICE}\n")
+        click.echo(f"{NOTICE}\n", err=True)
     published = publish_dataset(
         dataset,
         repo,
@@ -136,4 +134,4 @@ def publish(
         create_pr=create_pr,
         message=message or MESSAGE,
     )
-    return f"{published}\n{published.url or 'nothing was sent: this was a dry run'}"
+    return Told(f"{published}\n{published.url or 'nothing was sent: this was a dry run'}", published)

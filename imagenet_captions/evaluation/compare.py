@@ -83,6 +83,14 @@ class Comparison:
         """The mid-p value of McNemar's test, or that of the estimate."""
         return mcnemar(self.pairs) if self.estimate is None else self.estimate.p_value
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as values for JSON."""
+        counts = {name: getattr(self.pairs, name) for name in ("images", "only_first", "only_second")}
+        names = ("difference", "interval", "p_value", "detectable", "protocol", "classes")
+        top1 = {"first_top1": self.first_top1, "second_top1": self.second_top1}
+        start = {"first": self.first, "second": self.second, "test_set": self.test_set}
+        return {**start, **counts, **top1, **{name: getattr(self, name) for name in names}}
+
     @property
     def detectable(self) -> float:
         """The smallest difference that a test set of these images detects: 80 % power at 5 %; NaN of several runs."""

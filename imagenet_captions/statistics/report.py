@@ -49,8 +49,8 @@ _SIDE, _QUALITY = 320, 72  # of a small picture: about 12 KB
 _FLICKR_PAGE = re.compile(r"https?://(?:www\.)?flickr\.com/[A-Za-z0-9@/_.%-]+")
 
 
-def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> str:
-    """Measure a dataset, write the files that are asked for, and return the tables as text."""
+def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> Stats:
+    """Measure a dataset, and write the files that are asked for."""
     if settings.html is not None:
         require("report", "`html`", "jinja2")
     with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
@@ -67,7 +67,7 @@ def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False
         }
         for partial, file in zip(partials, settings.outputs(), strict=True):
             partial.write_text(texts[file](), encoding="utf-8", newline="")
-    return as_text(tables)
+    return measured
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,8 @@ _LEGEND = {
 }
 
 
-def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> str:
-    """Return the effective robustness of a table's models as text; the files that are asked for are written."""
+def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tuple[str, dict[str, Any]]:
+    """Return the effective robustness of a table's models, as text and as values, and write what is asked for."""
     ids, own = settings.id_sets, settings.baseline_from
     results = None if settings.shipped else settings.results
     table = read_published() if results is None else read_results(results, settings.units, ids)
@@ -113,7 +114,23 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
         if settings.plot is not None:
             beside = read_published().rows if results is not None and settings.with_published else ()
             draw_robustness(report, partials[-1], beside, settings.plot.suffix, multi)
-    return format_robustness(report, multi)
+    models = [
+        {"model": each.result.model, "accuracies": each.result.accuracies} | _values(table, report, multi, number)
+        for number, each in enumerate(report.models)
+    ]
+    return format_robustness(report, multi), {"models": models}
+
+
+def _values(
+    results: Results, report: RobustnessReport, multi: RobustnessReport | None, number: int
+) -> dict[str, float | str | None]:
+    """Return what ER.csv adds about a model, with numbers in place of their texts."""
+    found: dict[str, float | str | None] = {}
+    for name, cell in _added(results, report, multi, number).items():
+        found[name] = cell or None
+        with suppress(ValueError):
+            found[name] = float(cell)
+    return found
 
 
 def write_robustness(
@@ -133,20 +150,24 @@ def write_robustness(
                 ends = () if percent is None or images is None else clopper_pearson(percent, images)
                 texts = [f"{end:.4f}" if results.units == "percent" else f"{end / 100:.6f}" for end in ends]
                 row[f"{column}_low"], row[f"{column}_high"] = texts or ("", "")
-        for shift in SHIFTS:
-            if shift.column in results.columns:
-                row |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
-        row |= _cells("mean", model.mean)
-        row["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
-        row["baseline"] = report.baseline.name
-        if multi is not None:
-            row |= _multi_id_cells(multi, multi.models[number])
-        rows.append(row)
+        rows.append(row | _added(results, report, multi, number))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def _added(results: Results, report: RobustnessReport, multi: RobustnessReport | None, number: int) -> dict[str, str]:
+    model = report.models[number]
+    cells: dict[str, str] = {}
+    for shift in SHIFTS:
+        if shift.column in results.columns:
+            cells |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
+    cells |= _cells("mean", model.mean)
+    cells["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
+    cells["baseline"] = report.baseline.name
+    return cells if multi is None else cells | _multi_id_cells(multi, multi.models[number])
 
 
 def _cells(name: str, found: ShiftRobustness | Mean | None, some_classes: bool = True) -> dict[str, str]:
