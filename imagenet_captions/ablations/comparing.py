@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
 HELD_OUT = "accuracy of the held-out classes"
 SIGNIFICANT = 0.05
 FEWEST = 3  # runs that the micro line is drawn through
+_AT_ONCE = 100  # draws in memory, each with a number for every image
 ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
 MEAN, MEAN_SHIFTED = "the mean of", "mean accuracy under the shifts"
 MATCHED, NO_OVERLAP = "accuracy at a matched accuracy", "no overlap"  # along sizes
@@ -177,10 +179,10 @@ def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str], seed: int =
     """
     right = np.stack([np.asarray(each[name], np.uint8) for each in answers.values() for name in sets])
     patterns, counts = np.unique(right, axis=1, return_counts=True)
-    images = right.shape[1]
-    draws = np.random.default_rng([3, seed]).multinomial(images, counts / images, size=DRAWS)
-    found = np.concatenate([counts[None], draws]).astype(np.float64) @ patterns.T / images
-    return np.asarray(found.reshape(-1, len(answers), len(sets)), dtype=np.float64)
+    images, generator = right.shape[1], np.random.default_rng([3, seed])
+    drawn = (generator.multinomial(images, counts / images, size=_AT_ONCE) for _ in range(DRAWS // _AT_ONCE))
+    sums = [each.astype(np.float64) @ patterns.T for each in chain([counts[None]], drawn)]
+    return np.asarray(np.concatenate(sums).reshape(-1, len(answers), len(sets)) / images, dtype=np.float64)
 
 
 def above_line(
