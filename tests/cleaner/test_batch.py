@@ -134,21 +134,7 @@ def test_a_camera_name_stays_a_title_but_tells_no_language() -> None:
     assert (row["title"], row["caption"], row["language"], row["outcome"]) == ("IMG_1234", "42", "und", "kept")
 
 
-def test_an_empty_batch() -> None:
-    cleaned = clean_batch(batch([]), CleanSettings())
-    assert cleaned.schema.equals(CLEANED)
-    assert len(cleaned) == 0
-
-
-def test_null_tags_are_none() -> None:
-    raw = batch([record("n01440764_1", "x", tags=["a", None, "b"])])
-    assert clean_batch(raw, CleanSettings(language=False))["tags"].to_pylist() == [["a", "b"]]
-
-
-HOSTILE = [
-    *["IMG_1", "IMG_1234-edit-copy", "a:b", "a1:b=", "A", "Ab ", "é ", "\u0e01", "\u4e00"],
-    *["crane ", "great white shark-", "tench's ", "-'_|", "<a href=x", "[url="],
-]
+HOSTILE = ["IMG_1", "a:b1=", "é ", "\u0e01", "crane ", "great white shark-", "tench's ", "-'_|", "[url="]
 
 
 @pytest.mark.parametrize("unit", HOSTILE)

@@ -15,30 +15,24 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from imagenet_captions.cleaner import text as rules
-from imagenet_captions.cleaner.text import decode_entities, strip_markup
+from imagenet_captions.cleaner.text import strip_markup
 from tests.cleaner.strategies import plain_ascii, texts, words
 
 FAMILY = "👩\u200d👩\u200d👧"
 
 CONTROLS = [
     ("a\x00b\x1bc\x7fd", "abcd"),
-    ("a\x1fb\tc\x0bd", "a b c d"),  # white space of a kind
     ("it\x92s", "it’s"),  # Windows-1252 read as Latin-1
     ("half \ud83d a pair", "half a pair"),
     ("half \ufffd a pair", "half a pair"),  # as a source that cannot hold surrogates gives it
     ("a whole \ud83d\ude00 pair", "a whole 😀 pair"),
-    ("soft\u00adly", "softly"),
     ("\ufeffbegins with a mark", "begins with a mark"),
     ("\u202egnp.exe\u202c", "gnp.exe"),
     ("no\u200bwhere", "nowhere"),
-    ("\u200d", ""),  # joins nothing
     (" \u200c \u200d ", ""),
-    ("dog\u200d", "dog"),
     ("👩\u200d", "👩"),
-    ("\u200cمی", "می"),
     ("അവന് \u200d", "അവന്"),  # not behind its letter
     ("അവന്\u200d\u200d\u200c", "അവന്\u200d"),
-    ("אב\u200d", "אב"),
     ("کتاب؟\u200c", "کتاب؟"),
     ("\u3000a\xa0 \u2003b\u2028c\r\n", "a b c"),
 ]
@@ -47,13 +41,9 @@ LEFT_CONTROLS = [
     "ภาษา\u200bไทย",  # Thai: U+200B ends a word
     "می\u200cخواهم",  # Persian: "I want"
     "അവന്\u200d",  # Malayalam: a chillu as it was written before Unicode 5.1
-    "ക്\u200c",
     "ক্ষত্\u200d",  # Bengali: khanda ta before Unicode 4.1
     "क्\u200d",  # Devanagari: a half letter
-    "ක්\u200d",
     "ه\u200d",  # Arabic: the initial form, short for the Hijri year
-    "خانه\u200c",
-    "ⴽ\u2d7f\u200d",
     FAMILY,
     "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
     "❤\ufe0f",
@@ -62,7 +52,6 @@ LEFT_CONTROLS = [
 ENCODINGS = [
     ("cafÃ©", "café"),  # seen in the release, 2022
     ("donâ€™t", "don’t"),
-    ("schÃ¶n und schön", "schön und schön"),
     ("voilÃ\xa0 le travail", "voilà le travail"),
     ("cafÃ\x83Â©", "café"),  # twice
     ("caf&Atilde;&copy;", "café"),  # seen only after decoding
@@ -86,12 +75,9 @@ ADDRESSES = [
     ("see HTTPS://Example.com/a_(b)?c=d&e=f#g, and go", "see and go"),
     ("(see http://example.com)", "(see )"),
     ("mine (http://example.com/) too", "mine too"),
-    ("www.example.org/light", ""),
     ("http:// alone", "alone"),
     ("見てhttp://example.com/犬を見て", "見て 犬を見て"),
     ("write to first.last+tag@mail.example.co.uk.", "write to"),
-    ("mailto:me@example.com", ""),
-    ("me@example.com_you@example.com", ""),
     ("me@b.co_c@d.de, you", "you"),
 ]
 
@@ -128,20 +114,15 @@ MARKUP = [
     ('<a href="http://example.org/">www.example.org</a>', ""),
     ('<a title="a > b" href=x>link</a>', "link"),
     ("&lt;b&gt;bold&lt;/b&gt;", "bold"),  # a tag that appears by decoding
-    ("&amp;lt;b&amp;gt;bold", "bold"),
     ('before <a href="x>no end', "before no end"),
     ("&lt;A<>b<?", "b<?"),
     ("before <!-- a comment --> after", "before after"),
     ("before <!-- no end", "before no end"),
     ("a<script>alert('x')</script>b<style>p {}</style>c", "abc"),
     ("<script>no end", "no end"),
-    ("<title>t</title><frameset>text", "t text"),
     ("<plaintext><b>x</b>", "x"),
-    ("<textarea><b>x</b></textarea>", "x"),
     ("<table><tr><td>a</td><td>b</td></tr></table>", "a b"),
     ("<ul><li>a<li>b</ul>", "a b"),
-    ("<button>ok</button><bring it on>", "ok"),
-    ("<b\x00r>x", "x"),
     ("<\x00b>x", "x"),  # a tag once the control character is gone
     ("Tom &amp; Jerry &quot;x&quot;", 'Tom & Jerry "x"'),
     ("&" + "amp;" * 9 + "lt;b>x", "amp;amp;amp;amp;lt;b>x"),  # deeper than anyone escapes by mistake
@@ -159,26 +140,19 @@ LINKS = [
     ("<A HREF=http://example.org/>tokyo</A >", "tokyo"),
     ("<a\nrel=\"nofollow\"\n  href = '/photos/x/1/'>tokyo\ntower</a>", "tokyo tower"),
     ('<a title="a > b" href=x>link</a>', "link"),
-    ('<a href=" ">tokyo</a>', "tokyo"),  # what an earlier version left
     ("&lt;a href=&quot;http://example.org/&quot;&gt;tokyo&lt;/a&gt;", "tokyo"),
     ("&amp;lt;a href=&amp;quot;http://example.org/&amp;quot;&amp;gt;tokyo&amp;lt;/a&amp;gt;", "tokyo"),
     ('un<a href="x">believ</a>able', "unbelievable"),
     ('<a href="http://example.org/"><a href="x">tokyo</a></a>', "tokyo"),
     ('<a href="http://example.org/">tokyo', "tokyo"),
     ('<a href="http://example.org/>tokyo</a> and "quotes"', 'tokyo and "quotes"'),
-    ('<a href="http://example.org/ tokyo', "tokyo"),
     ('light <a href="http://www.flickr.com/pho', "light"),
     ('<a href="http://example.org/">http://example.org/</a>tokyo', "tokyo"),
     ("[url=http://a.b]x[/url]", "x"),
     ("[URL = 'http://a.b/?q[]=1']x[/Url]y", "xy"),
-    ("[url=http://a.b]\nx\n[/url]", "x"),
-    ("[url= ]x[/url]", "x"),
     ("&#91;url=http://a.b&#93;x&#91;/url&#93;", "x"),
-    ("[link=http://a.b]x[/link]", "x"),
     ("[url]http://a.b[/url]word", "word"),
-    ("[url]http://a.b", ""),
     ("[url=http://a.b]x", "x"),
-    ("[url=http://a.b my photo", "my photo"),
     ("[email=me@a.org]write to me[/email]", "write to me"),
     ("[url=http://a.b][img]http://a.b/1.jpg[/img] sun[/url]", "sun"),
     ('[url=<a href="http://a.b">http://a.b</a>]x[/url]', "x"),
@@ -201,14 +175,9 @@ def test_what_the_rules_of_all_fields_leave_alone(text: str) -> None:
     assert rules.clean_description(text) == text
 
 
-@pytest.mark.parametrize("text", LEFT_TYPED)
-def test_what_is_left_alone_in_titles_and_tags(text: str) -> None:
-    assert rules.clean_title(text) == text
-
-
-@pytest.mark.parametrize("text", LEFT_MARKUP)
-def test_what_is_left_alone_in_descriptions(text: str) -> None:
-    assert rules.clean_description(text) == text
+def test_what_is_left_alone_in_plain_text_and_in_html() -> None:
+    assert list(map(rules.clean_title, LEFT_TYPED)) == LEFT_TYPED
+    assert list(map(rules.clean_description, LEFT_MARKUP)) == LEFT_MARKUP
 
 
 @pytest.mark.parametrize(("given_text", "cleaned"), TYPED)
@@ -247,11 +216,6 @@ def test_a_link_gives_its_text(text: str, begin: str, address: str, ended: bool,
     assert rules.clean_description(f"my {link} photo") == f"my {text} photo"
 
 
-@given(st.lists(st.sampled_from([*LEFT_LINKS[:-1], "dog", "<b>", "5 < 6 > 4", "</a>", "[img]", "<a>"])).map(" ".join))
-def test_what_only_looks_like_a_link_stays_as_typed(text: str) -> None:
-    assert rules.clean_title(text) == text
-
-
 @given(texts)
 def test_no_control_character_is_left(text: str) -> None:
     for cleaned in (rules.clean_title(text), rules.clean_description(text)):
@@ -280,12 +244,6 @@ def test_towers_of_marks_are_cut() -> None:
     assert rules.clean_title("🎉" * 2000) == "🎉" * 2000
 
 
-@given(texts)
-def test_no_entity_is_left_in_titles(text: str) -> None:
-    cleaned = rules.clean_title(text)
-    assert decode_entities(cleaned) == cleaned
-
-
 @given(plain_ascii)
 def test_clean_ascii_stays_as_it_is(text: str) -> None:
     assert rules.clean_title(text) == text
@@ -298,45 +256,24 @@ def numbered(attribute: str, count: int) -> str:
 
 HOSTILE = {
     "tags that begin": "<a" * 300_000,
-    "tags in tags": "<a<>" * 100_000,
     "nested tags": "<b>" * 100_000,
-    "scripts": "<script>" * 900 + "x" * 100_000,
     "one tag of many attributes": "<p" + numbered(" a{}", 100_000) + ">x",
-    "their values": "<p" + numbered(' a{}="1"', 100_000) + ">x",
-    "no end": "<p" + numbered(" a{}=1", 100_000),
-    "a quoted end": """<p x=">" y='<b>'""" + numbered(" a{}", 100_000) + ">x",
     "quotes out of step": '<p ="x=" y>' + numbered(" a{}", 100_000) + '" z>x',
-    "an escaped tag": "&lt;p" + numbered("\na{}", 100_000) + "&gt;x",
-    "a comment with a quote": "<!-- <a x='> -->" + "<p" + numbered(" a{}", 100_000) + ">x",
-    "several such tags": ("<p" + numbered(" a{}", 10_000) + ">x") * 10,
     "reopened tags": numbered("<b a{}>", 480) + "<p>x" * 480,
     "an anchor of many attributes": "<a href=x" + numbered(' a{}="1"', 50_000) + ">x</a>",
-    "anchors that begin": '<a href="' * 50_000,
     "anchors in quotes": "<a '" * 50_000 + '<a "' * 50_000,
     "anchors": "<a href=x>" * 50_000 + "</a>" * 50_000,
-    "bbcode that begins": "[url=" * 50_000,
     "brackets in bbcode": "[url=" + "[a]" * 100_000,
-    "bbcode in bbcode": "[u" * 30_000 + "[url=x]" + "rl=x]" * 30_000,
     "bbcode": "[url]http://a" * 30_000 + "[/url]" * 30_000,
-    "a word": "a" * 300_000,
     "an accent and a word": "é" + "a" * 300_000,
-    "mail": "a@" * 100_000,
     "mail on mail": "a@b.co_" * 50_000,
-    "a long domain": "a." * 100_000 + "@",
     "addresses": "www." * 100_000,
-    "addresses in brackets": "http://)" * 50_000,
     "brackets": "(" * 100_000 + "http://x",
-    "brackets with blanks": "( " * 100_000,
-    "escapes": "&amp;" * 100_000,
     "escapes of escapes": "&" + "amp;" * 100_000,
     "wrong encoding": "Ã©" * 100_000,
-    "half of wrong encoding": "Ã" * 300_000,
     "marks": "a" + "\u0301\u0316" * 300_000,
     "joiners": "ക\u0d4d" + "\u200d" * 300_000,
-    "joiners with blanks": "\u200c " * 100_000,
     "controls": "\x00\u200b\u00ad" * 100_000,
-    "blanks": "\u3000\n" * 100_000,
-    "surrogates": "\ud83d" * 100_000,
 }
 
 
@@ -351,9 +288,6 @@ def test_long_hostile_texts_take_no_more_than_their_length(text: str) -> None:
 def test_a_long_text_with_odd_tags_loses_them_too() -> None:
     long = "a walk by the lake " * 1000
     assert rules.clean_description(f'{long}<b>x</b><p title="5 > 4">end') == f'{long}x 4">end'
-    assert (
-        rules.clean_description(f'{long}<!-- no --><p title="5" class=x>un<b>believ</b>able') == f"{long}unbelievable"
-    )
 
 
 MACHINE_TAGS = ["geo:lat=52.1", "dc:identifier=", "tna:PieceReference=COAL80p97", "a:b_2=c=d"]
