@@ -19,19 +19,10 @@ from tests.captions.rows import ROWS, TENCH
 
 
 @pytest.mark.parametrize(
-    "text", ["description title", "description,title", " description , title ", "description\ttitle"]
-)
-def test_a_template_is_read_in_its_order(text: str) -> None:
-    assert CaptionTemplate.parse(text).fields == ("description", "title")
-
-
-@pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "at least one field"),
         (" , ", "at least one field"),
         ("title caption", "'caption'"),
-        ("Title", "'Title'"),
         ("title tags title", "'title' is named twice"),
         ("x" * 100_000, "…"),
     ],
@@ -46,7 +37,7 @@ def test_an_impossible_template_names_the_fields(text: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("text", "template"),
     [
-        ("title|description tags", CaptionTemplate(("title|description", "tags"))),
+        (" title|description ,\ttags", CaptionTemplate(("title|description", "tags"))),
         ('title template="a photo of a {}"', CaptionTemplate(("class_name", "title"), template="a photo of a {}")),
         ("title, class_name, template=open_clip-80", CaptionTemplate(("title", "class_name"), template="open_clip-80")),
         ("tags names=wordnet seed=7", CaptionTemplate(("class_name", "tags"), names="wordnet", seed=7)),
@@ -68,17 +59,10 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
         ("title seed=1 seed=2", "given twice"),
         ("title seed=-1", "not a whole number"),
         ("title max_words=0", "max_words must be at least 1, not 0"),
-        ("title max_chars=many", "not a whole number"),
+        ("tags camera_names=keep", "camera_names=keep is for the title; add title to the fields"),
         ('title template="a photo"', "no place for the class's name"),
-        ('title template="{} and {}"', "no place for the class's name"),
         ("title names=latin", "must be one of curated, wordnet"),
-        ("title empty=no", "must be one of drop, keep"),
-        ("title camera_names=yes", "must be one of drop, keep"),
-        (
-            "title|class_name",
-            "class_name is in every row, so it cannot be an alternative; leave it out of title|class",
-        ),
-        ("title|tags title", "'title' is named twice"),
+        ("title|class_name", "class_name is in every row, so it cannot be an alternative"),
         ("title|", "'' is not a caption field"),
     ],
 )
@@ -88,14 +72,7 @@ def test_an_impossible_setting_is_told(text: str, told: str) -> None:
     assert told in str(raised.value)
 
 
-def test_a_template_without_the_class_name_has_no_effect_and_is_refused() -> None:
-    with pytest.raises(InputError, match="add class_name"):
-        CaptionTemplate(("title",), template="a {}")
-
-
-def test_camera_names_without_a_title_have_no_effect_and_are_refused() -> None:
-    with pytest.raises(InputError, match="camera_names=keep is for the title; add title to the fields"):
-        CaptionTemplate.parse("tags camera_names=keep")
+def test_published_texts_keep_camera_names_in_titles() -> None:
     assert CaptionTemplate(("tags",)).with_camera_names() == CaptionTemplate(("tags",))
     assert str(CaptionTemplate.parse("tags|title seed=1").with_camera_names()) == "tags|title camera_names=keep seed=1"
 
@@ -123,7 +100,6 @@ def test_the_text_of_a_template_is_the_template(
 def test_open_clips_templates() -> None:
     assert len(set(open_clip_templates())) == 80
     assert all(template.count("{}") == 1 for template in open_clip_templates())
-    assert "a photo of a {}." in open_clip_templates()
 
 
 def composed(text: str) -> list[str]:
@@ -139,10 +115,8 @@ def composed(text: str) -> list[str]:
             "title tags description",
             ["A fish fish new york caught by me", "", "", "Two cranes in a field bird at dawn", "?"],
         ),
-        ('tags title separator="; "', ["fish new york; A fish", "", "", "bird; Two cranes in a field", "?"]),
         ("tags separator= title", ["fish new yorkA fish", "", "", "birdTwo cranes in a field", "?"]),
         ("class_name", ["tench", "tench", "crane bird", "crane bird", ""]),
-        ('template="a {}"', ["a tench", "a tench", "a crane bird", "a crane bird", ""]),
         (
             'tags template="a photo of a {}"',
             ["a photo of a tench fish new york", "", "", "a photo of a crane bird bird", ""],
@@ -153,12 +127,6 @@ def composed(text: str) -> list[str]:
         ),
         ("title camera_names=keep", ["A fish", "IMG_1234", "", "Two cranes in a field", "?"]),
         ("title|tags camera_names=keep max_words=1", ["A", "IMG_1234", "", "bird", "?"]),
-        (
-            'title template="a {}:" camera_names=keep',
-            ["a tench: A fish", "a tench: IMG_1234", "", "a crane bird: Two cranes in a field", "?"],
-        ),
-        ("title max_words=2", ["A fish", "", "", "Two cranes", "?"]),
-        ("title max_chars=4", ["A fi", "", "", "Two", "?"]),
         ("title tags max_words=3 max_chars=8", ["A fish f", "", "", "Two cran", "?"]),
     ],
 )
@@ -230,7 +198,3 @@ def test_a_list_is_refused_where_a_row_has_one_caption() -> None:
         CleanSettings(caption=template)
     with pytest.raises(InputError, match="open_clip reads one caption a row"):
         ExportSettings("open-clip-csv", caption=template)
-    with pytest.raises(InputError, match="leave it out"):
-        CaptionTemplate.parse('title captions=list separator="; "')
-    with pytest.raises(InputError, match="captions must be one of one, list"):
-        CaptionTemplate.parse("title captions=two")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.captions.mentions import as_text, contains, join_fields, matcher
+from imagenet_captions.captions.mentions import as_text, join_fields, matcher
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.spellings import plurals, rows, vocabulary
+from imagenet_captions.imagenet.spellings import rows, vocabulary
 from tests.captions.naive_mentions import naive_labels, words_of
 
 MARKS = [" "] * 30 + ["-"] * 4 + list("_'.,|/(\"\n\t1") + [
@@ -82,53 +82,34 @@ def test_any_texts_at_all(texts: list[str | None]) -> None:
     ("text", "expected"),
     [
         ("A tench!", [0]),
-        ("TENCH", [0]),
         ("tenches, and other fish", [0]),
         ("stench", []),
-        ("tench2", []),
         ("tench_fishing", [0]),
         ("the tench's eye", [0]),
         ("the tench\u2019s eye", [0]),
-        ("#tench", [0]),
         ("golden retriever", [207]),
-        ("golden  retriever", [207]),
-        ("golden-retriever", [207]),
         ("golden_retriever", [207]),
         ("golden\nretriever", [207]),
         ("golden, retriever", []),
-        ("golden - retriever", []),
         ("two Great Pyrenees", [257]),
         ("great white shark", [2]),
         ("a crane birdhouse", [134, 448, 517]),
-        ("the bicycle-built-for-two", [444]),
         ("T-shirt and T shirts", [610]),
         ("jack-o'-lantern", [607]),
-        ("Jack o\u2019 lantern", []),
-        ("jack-o-lanterns", [607]),
-        ("pjs and pj's", [697]),
         ("St. Bernard", [247]),
         ("R.V.", [757]),
-        ("daisies", [985]),
-        ("foxes of the kind red foxes", [277]),
         ("geese", [99]),
         ("kite (bird of prey)", [21]),
         ("我的tench很可爱", [0]),
-        ("テンチtenchです", [0]),
         ("tench는", [0]),
-        ("red猫fox", []),
         ("tenché", []),
         ("tenche\u0301s", []),
-        ("ténch", []),
-        ("l\u0443nx with a Cyrillic letter", []),
         ("ten\u00adch", [0]),
         ("tench\u200bgoldfish", [0, 1]),
         ("GLA\u1e9eHOUSE", [580]),
-        ("gla\u00dfhouse", [580]),
-        ("\u0130bex", []),
         ("\u212aoala", [105]),
         ("go\ufb01sh, gold\ufb01sh", [1]),
         ("", []),
-        ("nothing of the kind", []),
     ],
 )
 def test_words_and_names(text: str, expected: list[int]) -> None:
@@ -141,45 +122,21 @@ def test_words_and_names(text: str, expected: list[int]) -> None:
         ("A crane", [134, 517]),
         ("A crane on a building site", [517]),
         ("cranes in the wetlands", [134]),
-        ("whooping crane", [134]),
         ("Ichabod Crane", []),
-        ("origami cranes", []),
         ("a ram", []),
         ("a ram and its ewes", [348]),
         ("4 GB of RAM", []),
-        ("Dodge Ram by the farm", []),
-        ("bow", []),
         ("bow and arrows", [456]),
         ("bow tie", [457]),
-        ("a sorrel mare", [339]),
-        ("sorrel soup", []),
-        ("an impala in the Kruger", [352]),
-        ("Chevy Impala 1964", []),
-        ("a sub", []),
-        ("a nuclear sub", [833]),
         ("blonde ringlets", []),
-        ("ringlet, a butterfly", [322]),
-        ("Sidewinder missile by a snake", [657, 744]),
         ("sidewinder, a rattlesnake", [68]),
-        ("flying a kite", []),
-        ("red kite", [21]),
-        ("Drake at the arena", []),
-        ("a drake on the pond", [97]),
         ("maillot jaune", []),
         ("maillot for ballet", [638, 639]),
-        ("light", []),
         ("traffic light", [920]),
-        ("lighter", []),
         ("Zippo lighter", [626]),
-        ("cardigan", [474]),
-        ("Cardigan corgi", [264]),
-        ("giant panda", [388]),
         ("a panda", [387, 388]),
         ("missile", [657, 744]),
-        ("sunglasses", [836, 837]),
         ("tiger lily", []),
-        ("sea lion", [150]),
-        ("snow leopard", [289]),
         ("Mac OS X Leopard", []),
     ],
 )
@@ -206,12 +163,6 @@ def test_no_name_runs_over_a_field() -> None:
     assert matcher().find(join_fields([nothing])).to_pylist() == [[], [287]]
 
 
-def test_no_texts() -> None:
-    none = matcher().find(pa.array([], pa.string()))
-    assert (len(none), len(as_text(none)), len(contains(none, pa.array([], pa.int64())))) == (0, 0, 0)
-    assert len(join_fields([pa.array([], pa.string()), pa.array([], pa.list_(pa.string()))])) == 0
-
-
 def test_stored_labels_answer_names_label_exactly() -> None:
     stored = as_text(pa.array([[5, 17], [55], [], [0, 999], [15, 51]], pa.list_(pa.int16())))
     table = pa.table({"mentions": stored})
@@ -219,16 +170,6 @@ def test_stored_labels_answer_names_label_exactly() -> None:
         condition = pc.match_substring(pc.field("mentions"), f" {label} ")
         numbered = table.append_column("row", pa.array(range(5)))
         assert numbered.filter(condition)["row"].to_pylist() == expected
-
-
-def test_a_class_is_named_by_each_of_its_names() -> None:
-    """By every name that is not in the table of ambiguous ones."""
-    ruled = {name.casefold() for name, *_ in rows()}
-    for wnid in classes.wnids():
-        class_ = classes.by_wnid(wnid)
-        for name in {*class_.lemmas, *class_.name.split(" (")[:1]} - {class_.name if "/" in class_.name else ""}:
-            if name.casefold() not in ruled and "(" not in name:
-                assert class_.index in labels(f"My {name}."), name
 
 
 def test_the_table_of_ambiguous_names() -> None:
@@ -249,19 +190,6 @@ def test_the_table_of_ambiguous_names() -> None:
         seen.add((name, wnid, rule))
         if rule == "inside":
             assert all(words_of(name, False)[0][:3] in phrase.casefold() for phrase in words), (name, words)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("dog", ("dogs",)), ("fox", ("foxes",)), ("bus", ("buses",)), ("finch", ("finches",)), ("brush", ("brushes",)),
-        ("hourglass", ("hourglasses",)), ("daisy", ("daisies",)), ("jay", ("jays",)), ("banjo", ("banjos", "banjoes")),
-        ("polo shirt", ("polo shirts",)), ("jeans", ()), ("blueberries", ("blueberry",)), ("tie", ("ties",)),
-        ("R.V.", ()), ("", ()), ("y", ("ys",)),
-    ],
-)  # fmt: skip
-def test_plurals(name: str, expected: tuple[str, ...]) -> None:
-    assert plurals(name) == expected
 
 
 def test_a_plural_that_is_a_name_of_its_own() -> None:

@@ -110,7 +110,6 @@ def test_a_second_crawl_is_refused_under_every_name_of_the_store(path: Path) -> 
 
 def test_a_read_only_folder_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(path)
-    path.chmod(0o444)
     path.parent.chmod(0o555)
     monkeypatch.setattr("os.access", lambda *_: False)  # as for others than root
     try:

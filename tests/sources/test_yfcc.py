@@ -206,20 +206,19 @@ def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
         photo_ids(tmp_path / "folder", matches)
 
 
-LICENSES = [
-    *[(f"{CC}/{name}/2.0/", n) for n, name in enumerate(("by-nc-sa", "by-nc", "by-nc-nd", "by", "by-sa"), 1)],
-    (f"{CC}/by-nd/2.0", 6),
-    ("https://www.creativecommons.org/licenses/BY/2.0/", 4),
-    (f"{CC}/by/3.0/", None),
-    ("null", None),
-]
-
-
-def test_licenses(tmp_path: Path) -> None:
-    ids = [str(number) for number in range(1, len(LICENSES) + 1)]
-    path = write(tmp_path, "plain", [row(i, license_url=url) for i, (url, _) in zip(ids, LICENSES, strict=True)])
-    records = rows_of(YfccSource(path, write_matches(tmp_path, ids)).batches())
-    assert [record["license"] for record in records] == [number for _, number in LICENSES]
+@pytest.mark.parametrize(
+    ("url", "license_number"),
+    [
+        (f"{CC}/by-nc-sa/2.0/", 1),
+        ("https://www.creativecommons.org/licenses/BY/2.0", 4),
+        (f"{CC}/by/3.0/", None),
+        ("null", None),
+    ],
+)
+def test_licenses(tmp_path: Path, url: str, license_number: int | None) -> None:
+    path = write(tmp_path, "plain", [row("7", license_url=url)])
+    (record,) = rows_of(YfccSource(path, write_matches(tmp_path, ["7"])).batches())
+    assert record["license"] == license_number
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
