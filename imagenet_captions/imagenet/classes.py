@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -131,20 +130,18 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     require_kind("name", name, (str, Integral), "a wnid, an index or a name of a class")
     if not isinstance(name, str):
         return (by_index(int(name), among).wnid,)
-    folded = _folded(name)
-    if folded in _leaves(among):
-        return (folded,)
-    tables = _tables(among)
+    folded, tables = _folded(name), _tables(among)
     if folded in tables.covered:
-        return tables.covered[folded]
+        return tuple(tables.covered[folded])
     if folded.isascii() and folded.isdigit() and len(folded) <= _MOST_DIGITS:
         return (by_index(int(folded), among).wnid,)
-    candidates = tables.named.get(folded, ())
+    candidates = tables.named.get(folded, [])
     if not candidates:
         raise unknown_name("class", name, tables.named, _ADVICE)
-    if len({tables.covered[wnid] for wnid in candidates}) > 1:
+    found = {tuple(tables.covered[wnid]) for wnid in candidates}
+    if len(found) > 1:
         raise InputError(_ambiguous(name, candidates, tables))
-    return tables.covered[candidates[0]]
+    return found.pop()
 
 
 @dataclass(frozen=True)
@@ -160,17 +157,8 @@ class _Tables:
     wnids: tuple[str, ...]
     classes: Mapping[str, ImageNetClass]
     synsets: Mapping[str, _Synset]
-    covered: Mapping[str, tuple[str, ...]]  # wnid of a class or an ancestor → the classes at or below it
-    named: Mapping[str, tuple[str, ...]]  # folded name → wnids of the classes and ancestors that have it
-
-
-@cache
-def _leaves(among: ClassSet) -> frozenset[str]:
-    """Return the wnids of the classes that are above no other: a tenth of the work of reading all tables, or less."""
-    lines = (_DATA / _TABLES[among]).read_text(encoding="utf-8").splitlines()[1:]
-    heads = [line.split("\t", 3)[:3] for line in lines]
-    above = {wnid for _, _, hypernyms in heads for wnid in hypernyms.split()}
-    return frozenset(wnid for wnid, name, _ in heads if name) - above
+    covered: Mapping[str, list[str]]  # wnid of a class or an ancestor → the classes at or below it
+    named: Mapping[str, list[str]]  # folded name → wnids of the classes and ancestors that have it
 
 
 @cache
@@ -182,14 +170,10 @@ def _tables(among: ClassSet) -> _Tables:
     order = tuple(wnid for wnid, synset in synsets.items() if synset.name)
     classes = {}
     for index, wnid in enumerate(order):
-        ancestors: dict[str, None] = {}
-        to_do = deque(synsets[wnid].hypernyms)
-        while to_do:
-            above = to_do.popleft()
-            if above not in ancestors:
-                ancestors[above] = None
-                to_do.extend(synsets[above].hypernyms)
         synset = synsets[wnid]
+        ancestors = list(dict.fromkeys(synset.hypernyms))
+        for above in ancestors:  # grows while it is read: the nearest come first
+            ancestors += [each for each in synsets[above].hypernyms if each not in ancestors]
         classes[wnid] = ImageNetClass(wnid, index, synset.name, synset.lemmas, synset.gloss, tuple(ancestors))
     covered: dict[str, list[str]] = {wnid: [] for wnid in synsets}
     for wnid, class_ in classes.items():
@@ -199,20 +183,14 @@ def _tables(among: ClassSet) -> _Tables:
     for wnid, synset in synsets.items():
         for name in {_folded(each) for each in (synset.name, *synset.lemmas) if each}:
             named.setdefault(name, []).append(wnid)
-    return _Tables(
-        order,
-        classes,
-        synsets,
-        {wnid: tuple(below) for wnid, below in covered.items()},
-        {name: tuple(having) for name, having in named.items()},
-    )
+    return _Tables(order, classes, synsets, covered, named)
 
 
 def _folded(name: str) -> str:
     return " ".join(name.replace("_", " ").casefold().split())
 
 
-def _ambiguous(name: str, candidates: tuple[str, ...], tables: _Tables) -> str:
+def _ambiguous(name: str, candidates: list[str], tables: _Tables) -> str:
     lines = [f"{quoted(name)} names {len(candidates)} different things; give the wnid of the one you mean:"]
     for wnid in candidates:
         synset, count = tables.synsets[wnid], len(tables.covered[wnid])

@@ -75,7 +75,5 @@ def test_a_column_is_cleaned_as_its_strings_are(text: str) -> None:
         assert clean_strings(pa.array([text]), clean).to_pylist() == [clean(text)]
 
 
-@pytest.mark.parametrize("length", [3, 300])
-def test_a_tag_is_cleaned_alike_whether_it_is_kept_or_not(length: int) -> None:
-    tag = "Ã©" * length
-    assert clean_tags(pa.array([[tag], [tag], None, [None, "x"]])).to_pylist() == [["é" * length]] * 2 + [[], ["x"]]
+def test_equal_tags_are_cleaned_alike_and_nulls_are_none() -> None:
+    assert clean_tags(pa.array([["cafÃ©"], ["cafÃ©"], None, [None, "x"]])).to_pylist() == [["café"]] * 2 + [[], ["x"]]
