@@ -273,15 +273,9 @@ def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch])
     for batch in source.batches():
         knows_photos = knows_photos or batch["photo_id"].null_count < len(batch)
         permitted, denied = deny.drop(batch)
-        if len(denied):
-            dropped += deny.outcomes(denied).to_batches()
+        dropped += denied.to_batches()
         yield permitted
-    if not knows_photos and (deny.photos or deny.owners):
-        log.warning(
-            "%d entries of the denylist name photos or owners, which the source does not know; "
-            "give the file names of those images too",
-            len(deny.photos) + len(deny.owners),
-        )
+    deny.warn_if_blind(knows_photos, "the source")
 
 
 def _write(

@@ -222,10 +222,8 @@ def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:
             best = _best(table)
             photo = pc.equal(best["rank"], _KEPT)
             matched, denied = deny.drop(best.filter(photo))
-            others = [_without_photo(best.filter(pc.invert(photo)))]
-            if len(denied):
-                others.append(deny.outcomes(denied))
-            yield matched.select(MATCHES.names), pa.concat_tables(others).sort_by("image_id")
+            others = pa.concat_tables([_without_photo(best.filter(pc.invert(photo))), denied])
+            yield matched.select(MATCHES.names), others.sort_by("image_id")
 
 
 def _best(table: pa.Table) -> pa.Table:

@@ -86,7 +86,7 @@ class CrawlSource:
                         self._survival.add_gone(row["photo_id"])
                     detail = _joined(stored.remark, row["detail"])
                     dropped.append({**row, "outcome": _OUTCOMES[stored.state].value, "detail": detail, "count": 1})
-                self._drops += self._deny.outcomes(denied).to_batches()
+                self._drops += denied.to_batches()
                 self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
                     yield pa.RecordBatch.from_pylist(raw, records.RAW)

@@ -113,12 +113,7 @@ class Job:
         tables = [read_table(file, columns=wanted) for file in track(files, "read", len(files), "shards")]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
-        if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
-            log.warning(
-                "%d entries of the denylist name photos or owners, which this dataset does not know; "
-                "give the file names of those images too",
-                len(deny.photos) + len(deny.owners),
-            )
+        deny.warn_if_blind(not deny or table["photo_id"].null_count < len(table), "this dataset")
         kept, denied = deny.drop(table)
         self.count("denied", len(denied))
         return self._require_rows(kept).select(list(columns))

@@ -12,6 +12,7 @@ It is a text file with one entry a line; `#` begins a remark:
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from imagenet_captions.storage.places import Place, PlaceLike, place
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
 # www.flickr.com/photos/heron/ · flickr.com/people/11632020@N00/: of an owner, whether or not a photo follows
@@ -91,6 +94,15 @@ class Denylist:
         names = (nsid or "", found["owner"] if found else "")
         return any(name.lower().replace("%40", "@") in self.owners for name in names)
 
+    def warn_if_blind(self, knows_photos: bool, what: str) -> None:
+        """Log a warning if the list names photos or owners, and `what` knows none."""
+        count = len(self.photos) + len(self.owners)
+        if count and not knows_photos:
+            log.warning(
+                "%s knows no photos or owners, and the denylist names %d; give the file names of those images too",
+                *(what, count),
+            )
+
     def reasons(self, rows: pa.Table | pa.RecordBatch) -> pa.Array:
         """Return why each row is denied; null if it is not.
 
@@ -113,20 +125,18 @@ class Denylist:
         return found
 
     def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Split a table or record batch into the rows that stay and the denied rows."""
+        """Split a table or record batch into the rows that stay, and the OUTCOMES rows of the denied ones."""
         import pyarrow.compute as pc
 
+        from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows
+
         if not self:
-            return rows, rows.slice(0, 0)
-        denied = self.reasons(rows).is_valid()
-        return rows.filter(pc.invert(denied)), rows.filter(denied)
-
-    def outcomes(self, denied: pa.Table | pa.RecordBatch) -> pa.Table:
-        """Return the OUTCOMES rows of denied rows."""
-        from imagenet_captions.outcomes import Outcome, outcome_rows
-
-        ids = {name: _array(denied[name]) for name in ("image_id", "wnid")}
-        return outcome_rows(Outcome.DENIED, len(denied), detail=self.reasons(denied), **ids)
+            return rows, OUTCOMES.empty_table()
+        reasons = self.reasons(rows)
+        denied = rows.filter(reasons.is_valid())
+        ids = {name: _array(denied[name]) for name in ("image_id", "wnid") if name in rows.schema.names}
+        outcomes = outcome_rows(Outcome.DENIED, len(denied), detail=reasons.drop_null(), **ids)
+        return rows.filter(pc.is_null(reasons)), outcomes
 
 
 NOTHING_DENIED = Denylist()

@@ -167,8 +167,7 @@ class YfccSource(RawSource):
 
     def _permitted(self, rows: pa.Table) -> pa.Table:
         permitted, denied = self._deny.drop(rows)
-        if len(denied):
-            self._dropped += self._deny.outcomes(denied).to_batches()
+        self._dropped += denied.to_batches()
         return permitted
 
 

@@ -250,4 +250,4 @@ def test_the_page_of_the_docs(tmp_path: Path) -> None:
 def test_a_denylist_that_cannot_be_followed_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = dataset(tmp_path, ["a"], columns={"photo_id": [None]})
     export(made, tmp_path / "s.csv", ExportSettings("slim", deny=Denylist(photos=("2",))))
-    assert "1 entries of the denylist name photos or owners, which this dataset does not know" in caplog.text
+    assert "this dataset knows no photos or owners, and the denylist names 1" in caplog.text

@@ -107,7 +107,8 @@ def test_rows_are_denied_by_image_photo_owner_and_page() -> None:
     ]
     kept, denied = DENY.drop(ROWS)
     assert kept["image_id"].to_pylist() == ["n01440764_1", "n01440764_6"]
-    assert denied.num_rows == 4
+    assert denied["image_id"].to_pylist() == [f"n01440764_{number}" for number in (2, 3, 4, 5)]
+    assert set(denied["outcome"].to_pylist()) == {"denied"}
     assert DENY.drop(ROWS.to_batches()[0])[0].num_rows == 2
 
 
