@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,17 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.crawler.ids import ID, WantedIds, find_ids, read_ids
 from imagenet_captions.crawler.settings import MatchSettings
 from imagenet_captions.engines.local import Engine, default_workers
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.flickr.addresses import RANKED, read_addresses
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.image_ids import WNID_LENGTH, wnids_of
+from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID, WNID_LENGTH, wnids_of
+from imagenet_captions.images.files import Kind, kind_of
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, with_provenance
-from imagenet_captions.storage.files import require_file, scratch_beside, sha256
+from imagenet_captions.storage.files import require_file, require_there, scratch_beside, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import BUCKETS, MATCHES_ROWS, Spool, first_of_each, open_parquet_writer
 from imagenet_captions.storage.places import Place
@@ -42,8 +44,14 @@ _CANDIDATES = pa.schema(
         pa.field("url", pa.string()),
     ]
 )
+# `image_id` over a column: the id, its class, and the class repeated at the end.
+_ID = rf"(?P<id>(?P<wnid>{WNID})_[0-9]{{1,9}})(?:_(?P<again>{WNID}))?{IMAGE_ENDING}?"
+_NAME = rf"(?s)^(?:.*[/\\])?{_ID}$"
+# n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
+_AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
+_KAGGLE_HEADER = "ImageId"
 # <image_id><tab or spaces><address>, in bytes: an address need not be UTF-8.
-_LINE = rf"^[ \t\r]*(?:\xef\xbb\xbf)?{ID}[ \t\r\n]"
+_LINE = rf"^[ \t\r]*(?:\xef\xbb\xbf)?{_ID}[ \t\r\n]"
 _ADDRESS = r"(?s)^[ \t\r]*[^ \t\r\n]+(?P<url>[ \t\r\n].*)$"
 _BLANK = r"^(?:\xef\xbb\xbf)?[ \t\r\n\v\f]*$"
 # Tells whether a list has any address of Flickr's; the wanted ids may be few and have none.
@@ -193,7 +201,7 @@ def _numbers(ids: pa.StringArray) -> Numbers:
 
 def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> _Block:
     lines = lines_of(block)
-    ids, good = find_ids(lines, _LINE)
+    ids, good = _find_ids(lines, _LINE)
     readable, odd = np.flatnonzero(good), np.flatnonzero(pc.invert(good))
     ids = ids.take(pa.array(readable)).cast(pa.string())
     inside = pc.is_in(wnids_of(ids), value_set=known)
@@ -272,3 +280,62 @@ class _Groups:
     def end(self) -> None:
         if len(self._held):
             self._writer.write_table(self._held.combine_chunks())
+
+
+# The wanted ids: those of an ImageNet training set, in any form in which people keep one.
+
+
+def _find_ids(texts: pa.Array, pattern: str) -> tuple[pa.Array, pa.BooleanArray]:
+    """Return the id that a pattern with `_ID` finds in each text, and whether it is one."""
+    ids, wnids, again = pc.extract_regex(texts, pattern).flatten()
+    return ids, pc.fill_null(pc.or_(pc.equal(again, ""), pc.equal(again, wnids)), False)
+
+
+class WantedIds(NamedTuple):
+    """The wanted ids, sorted and each once, and the number of other entries in a list of ids, with the first one."""
+
+    ids: pa.StringArray
+    unreadable: int = 0
+    first: str = ""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the ids, one a line; it does not depend on how people keep them."""
+        lines = pc.binary_join_element_wise(self.ids, "", "\n")
+        return hashlib.sha256(lines.buffers()[2]).hexdigest()
+
+
+def read_ids(path: Place) -> WantedIds:
+    """Read the ids in a train folder, tars, Parquet or a text; only names are read, never an image.
+
+    An entry of a list that is not an id is an input like the others, and is counted. Other files beside images (a
+    README, the validation images) are not. Raises InputError if the path does not exist, is damaged, or has no id.
+    """
+    require_there(path, "the source of ids")
+    others, first = 0, ""
+    if path.is_dir() or kind_of(path) in (Kind.PARQUET, Kind.TAR):
+        ids = ImageIndex(path).keys
+        ids = ids.filter(pc.starts_with(ids, "n"))  # not photo ids
+    else:
+        found: list[pa.StringArray] = []
+        for names in _names_in_text(path):
+            part, good = _find_ids(names, _NAME)
+            found.append(part.filter(good))
+            odd = names.filter(pc.invert(good))
+            if len(odd) and not others:
+                first = odd[0].as_py()
+            others += len(odd)
+        ids = pa.chunked_array(found, pa.string()).unique()
+    if not len(ids):
+        raise InputError(
+            f"the ids {path} have no image id such as n01440764_10026; give an ILSVRC train folder, "
+            "ILSVRC2012_img_train.tar, LOC_train_solution.csv, train_cls.txt, a folder of imagenet-1k Parquet, or a "
+            "text file with an id a line"
+        )
+    return WantedIds(ids.take(pc.sort_indices(ids)), others, first)
+
+
+def _names_in_text(path: Place) -> Iterator[pa.StringArray]:
+    for block in read_blocks(path, "the list of ids"):
+        lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
+        names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')
+        yield names.filter(pc.and_(pc.not_equal(names, ""), pc.not_equal(names, _KAGGLE_HEADER)))

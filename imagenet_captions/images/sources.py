@@ -78,7 +78,8 @@ class ImageSource:
             around = wnid_in(self.path.resolve().name)
             for file, name, size in image_files(self.path):
                 if (key := keyed(name)) is not None:
-                    size = os.stat(file).st_size if size is None else size  # noqa: PTH116  # a Path takes longer than the rest
+                    if size is None:  # a Path takes longer than the rest
+                        size = os.stat(file).st_size if scratch is not None else 0  # noqa: PTH116
                     yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
         elif self.kind is Kind.TAR:
             yield from self._in_tars(keyed)
