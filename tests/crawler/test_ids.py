@@ -1,20 +1,15 @@
-"""The ids of a training set are the same in every form in which people keep one."""
+"""The ids of a training set, in a list or beside images; tests/images has the forms in which images lie."""
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.crawler.match import read_ids
 from imagenet_captions.errors import InputError
 
 IDS = ["n01440764_10026", "n01440764_10027", "n01440764_7", "n02017213_4263", "n02017213_95"]
-VALIDATION = "ILSVRC2012_val_00000293"
 
 
 def found(path: Path) -> list[str]:
@@ -22,63 +17,16 @@ def found(path: Path) -> list[str]:
     return ids
 
 
-def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))
-
-
-def inner_tar(wnid: str) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for image_id in IDS:
-            if image_id.startswith(wnid):
-                add(archive, f"{image_id}.JPEG", b"\xff\xd8" * 1000)
-    return packed.getvalue()
-
-
-def outer_tar(path: Path) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for wnid in ("n01440764", "n02017213"):
-            add(archive, f"{wnid}.tar", inner_tar(wnid))
-    return path
-
-
-def write_parquet(path: Path, paths: list[str | None]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = pa.array([{"bytes": b"x" * 100, "path": path} for path in paths])
-    pq.write_table(pa.table({"image": images, "label": pa.array([0] * len(paths))}), path)
-    return path
-
-
 def test_a_nested_train_folder(tmp_path: Path) -> None:
-    for image_id in IDS:
-        file = tmp_path / "ILSVRC/Data/CLS-LOC/train" / image_id[:9] / f"{image_id}.JPEG"
+    for name in (*IDS, "ILSVRC2012_val_00000293", "2737866473"):
+        file = tmp_path / "train" / name[:9] / f"{name}.JPEG"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    (tmp_path / "ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.json").touch()  # a sidecar
-    (tmp_path / "ILSVRC/Data/CLS-LOC/val").mkdir()
-    (tmp_path / f"ILSVRC/Data/CLS-LOC/val/{VALIDATION}.JPEG").touch()
-    for folder in (tmp_path, tmp_path / "ILSVRC/Data/CLS-LOC/train"):
-        assert found(folder) == IDS
-    flat = tmp_path / "ILSVRC/Data/CLS-LOC/train/n02017213"
-    assert found(flat) == IDS[3:]
-
-
-def test_tars_of_tars_and_of_images(tmp_path: Path) -> None:
-    assert found(outer_tar(tmp_path / "ILSVRC2012_img_train.tar")) == IDS
-    with tarfile.open(tmp_path / "train.tar", "w") as archive:
-        for image_id in IDS:
-            add(archive, f"train/{image_id[:9]}/{image_id}.JPEG", b"\xff\xd8")
-    assert found(tmp_path / "train.tar") == IDS
-
-
-def test_a_truncated_tar_is_an_error(tmp_path: Path) -> None:
-    whole = outer_tar(tmp_path / "whole.tar").read_bytes()
-    path = tmp_path / "cut.tar"
-    path.write_bytes(whole[: 512 * 4])
-    with pytest.raises(InputError, match="cut off or damaged"):
-        read_ids(path)
+    (tmp_path / "train/n01440764/n01440764_10026.json").touch()  # a sidecar
+    assert found(tmp_path) == found(tmp_path / "train") == IDS
+    assert found(tmp_path / "train/n02017213") == IDS[3:]
+    with pytest.raises(InputError, match="no names to join on"):
+        read_ids(tmp_path / "train/ILSVRC201")
 
 
 @pytest.mark.parametrize(
@@ -103,15 +51,6 @@ def test_a_text_with_an_id_a_line(tmp_path: Path, form: str) -> None:
     assert found(path) == IDS
     path.write_bytes("\ufeffImageId,PredictionString\n".encode() + "".join(lines).encode())
     assert found(path) == IDS
-
-
-def test_a_folder_of_imagenet_1k_parquet(tmp_path: Path) -> None:
-    names = [f"{image_id}_{image_id[:9]}.JPEG" for image_id in IDS]
-    write_parquet(tmp_path / "data/train-00000-of-00002.parquet", [*names[:3], None])
-    write_parquet(tmp_path / "data/train-00001-of-00002.parquet", list(names[3:]))
-    write_parquet(tmp_path / "data/validation-00000-of-00001.parquet", [f"{VALIDATION}_n01440764.JPEG"])
-    assert found(tmp_path) == found(tmp_path / "data") == IDS
-    assert found(tmp_path / "data/train-00000-of-00002.parquet") == IDS[:3]
 
 
 def test_the_digest_is_that_of_the_sorted_ids(tmp_path: Path) -> None:
@@ -143,11 +82,3 @@ def test_a_file_without_ids_is_an_error(tmp_path: Path, content: bytes, says: st
     (tmp_path / "ids").write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_ids(tmp_path / "ids")
-
-
-def test_a_folder_without_names_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no images"):
-        read_ids(tmp_path)
-    write_parquet(tmp_path / "train.parquet", [None, "00000001.jpg"])
-    with pytest.raises(InputError, match="no names to join on"):
-        read_ids(tmp_path)

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus
 from imagenet_captions.sources import yfcc
 
 CC = "http://creativecommons.org/licenses"
-FORMS = ("plain", "old", "bz2", "gz", "folder", "sqlite", "sqlite text index", "sqlite no index")
+FORMS = ("plain", "old", "bz2", "gz", "folder", "sqlite", "sqlite no index")
 
 
 def row(photo_id: str, title: str = "A heron", **fields: str) -> dict[str, str]:
@@ -86,12 +86,10 @@ def write(folder: Path, form: str, rows: Sequence[dict[str, str]]) -> Path:
 
 
 def _sqlite(path: Path, form: str, rows: Sequence[dict[str, str]]) -> Path:
-    photo_id = {"sqlite": "integer primary key", "sqlite text index": "text", "sqlite no index": "integer"}[form]
+    photo_id = "integer primary key" if form == "sqlite" else "text"
     others = ", ".join(f"{name} text" for name in list(yfcc.COLUMNS.values())[1:])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"CREATE TABLE {yfcc.TABLE} (photoid {photo_id}, {others})")
-        if form == "sqlite text index":
-            connection.execute(f"CREATE INDEX by_photo ON {yfcc.TABLE} (photoid)")
         marks = ", ".join("?" * len(yfcc.COLUMNS))
         values = [[values[name] for name in yfcc.COLUMNS] for values in rows]
         connection.executemany(f"INSERT INTO {yfcc.TABLE} VALUES ({marks})", values)

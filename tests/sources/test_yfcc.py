@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.schema import RAW
 from imagenet_captions.sources import yfcc
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
@@ -111,25 +110,6 @@ def test_an_extract_stands_for_the_file(tmp_path: Path, form: str) -> None:
     assert ended(whole) == ended(part)
     assert whole.inputs() == part.inputs()
     assert sorted(photo_ids(out, matches).to_pylist()) == sorted(photo_ids(path, matches).to_pylist())
-
-
-def test_beside_a_crawl_it_leaves_the_rest_alone(tmp_path: Path) -> None:
-    matches = write_matches(tmp_path, MATCHED, [("n01440764_90", "no_url")])
-    source = YfccSource(write(tmp_path, "plain", ROWS), matches, answered=pa.array(["7", "99"]))
-    assert [record["photo_id"] for record in rows_of(source.batches())] == ["33", "14200000000", "8"]
-    assert ended(source) == []
-
-
-def test_what_is_denied_is_counted_as_such(tmp_path: Path) -> None:
-    matches = write_matches(tmp_path, ["7", "8", "99", "98"])
-    path = write(tmp_path, "plain", [row("7", owner="999@N01", photo_page=""), row("8")])
-    source = YfccSource(path, matches, Denylist(photos=("99",), owners=("999@n01",)))
-    assert [record["photo_id"] for record in rows_of(source.batches())] == ["8"]
-    assert sorted((str(image), outcome) for image, outcome, _, _ in ended(source)) == [
-        ("n01440764_0", "denied"),
-        ("n01440764_2", "denied"),
-        ("n01440764_3", "not_asked"),
-    ]
 
 
 def test_bad_lines_are_counted(tmp_path: Path) -> None:
