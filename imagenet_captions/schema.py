@@ -7,14 +7,14 @@ Every stage reads a plain Parquet file and writes one, plus a file of what it dr
     scores.parquet     SCORES      how well a model finds that an image and its caption agree
     X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet (`outcomes`)
 
-Every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
+Every source (a published release, a crawl, YFCC100M) yields RAW batches as a `RawSource`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -108,28 +108,23 @@ SCORES = pa.schema(
 _METADATA_KEY = b"imagenet_captions"
 
 
-class RawSource(Protocol):
-    """A source of raw records: a release file, a crawl, or YFCC100M metadata."""
+class RawSource:
+    """A source of raw records: a release file, a crawl, or YFCC100M metadata; it can be read once.
+
+    `files` are those that it reads, which no output may replace. The others are complete when `batches` has ended:
+    `drops` are the OUTCOMES batches of the inputs without a record, `inputs` is the digest of every input by its role,
+    such as {"release": "<sha256>"}, and `measured` is what was counted, for the dataset card.
+    """
+
+    def __init__(self, files: list[Place]) -> None:
+        self.files = files
+        self.drops: list[pa.RecordBatch] = []
+        self.inputs: dict[str, str] = {}
+        self.measured: dict[str, Any] = {}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches of at most a few thousand rows; ids may repeat and come in any order."""
-        ...
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield OUTCOMES batches of the inputs without a record; they are complete after `batches` has ended."""
-        ...
-
-    def files(self) -> list[Place]:
-        """Return the files that the source reads, which no output may replace."""
-        ...
-
-    def inputs(self) -> dict[str, str]:
-        """Return the digest of every input by its role, such as {"release": "<sha256>"}, after `batches` has ended."""
-        ...
-
-    def measured(self) -> dict[str, Any]:
-        """Return what was counted while `batches` ran, for the dataset card; {} if nothing was."""
-        return {}
+        raise NotImplementedError
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:

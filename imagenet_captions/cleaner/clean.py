@@ -241,7 +241,7 @@ def clean(
     dropped: list[pa.RecordBatch] = []
     labels = len(classes.wnids(settings.classes))
     with (
-        producing([out], [*source.files(), settings.deny.file], overwrite, [outcomes_path(out)]) as (beside, product),
+        producing([out], [*source.files, settings.deny.file], overwrite, [outcomes_path(out)]) as (beside, product),
         scratch_beside(out) as folder,
         Spool(folder, CAPTIONS, ["wnid", "image_id"], lambda t: t["label"].to_numpy() * BUCKETS // labels) as spool,
     ):
@@ -258,9 +258,9 @@ def clean(
             ids, details = (without(lost[name], unknown) for name in ("image_id", "detail"))
             named = {"image_id": ids, "wnid": lost["wnid"], "detail": details}
             dropped += outcome_rows(lost["outcome"], len(lost), **named).to_batches()
-        dropped[:0] = source.drops()
-        inputs, measured = source.inputs(), source.measured()
-        made = {"inputs": inputs, "settings": settings.recorded(), "language": model, "measured": measured}
+        dropped[:0] = source.drops
+        of_source = {"inputs": source.inputs, "measured": source.measured}
+        made = {**of_source, "settings": settings.recorded(), "language": model}
         rows, also_dropped, repeated = _write(spool, product, with_provenance(CAPTIONS, made), dropped)
         drops = _settle_drops([*dropped, *repeated], also_dropped)
         write_table(drops, beside)

@@ -83,7 +83,7 @@ def crawl(
     click.echo(f"store: {store}")
     if settings.limit is not None and report.left > report.unreachable:
         raise StoppedEarly(
-            f"{report.left:,} photos are left behind `limit={settings.limit}`; run the same command again for more"
+            f"photos left behind `limit={settings.limit}`: {report.left:,}; run the same command again for more"
         )
 
 

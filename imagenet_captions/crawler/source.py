@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions import schema as records
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import MOST_AT_ONCE, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import RAW, RawSource
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_batches
@@ -37,7 +37,7 @@ def answered_photos(store: Place) -> pa.Array:
         return pa.array([photo_id for photo_id, _ in reader.answers()], pa.string())
 
 
-class CrawlSource:
+class CrawlSource(RawSource):
     """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches.
 
     The photos that `elsewhere` returns are left to another source, which leaves those with an answer to this one.
@@ -50,14 +50,13 @@ class CrawlSource:
         deny: Denylist = NOTHING_DENIED,
         elsewhere: Callable[[], pa.Array] | None = None,
     ) -> None:
+        super().__init__([store, matches, outcomes_path(matches)])
         self._matches, self._store, self._deny, self._elsewhere = matches, store, deny, elsewhere
-        self._drops: list[pa.RecordBatch] = []
-        self._digest = ""
-        self._survival = Survival()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; photos without a record go to the drops."""
-        self._drops, self._survival, digest = [], Survival(), hashlib.sha256()
+        self.drops += drops_of_matching(self._matches)
+        survival, digest = Survival(), hashlib.sha256()
         elsewhere = frozenset(self._elsewhere().to_pylist() if self._elsewhere else ())
         columns = ["image_id", "wnid", "photo_id", "url", "detail"]
         with (
@@ -77,39 +76,22 @@ class CrawlSource:
                     digest.update(stored.answer)
                     if stored.photo is not None:
                         record = parse_photo(row["photo_id"], stored.photo)
-                        self._survival.add(row["photo_id"], record.date_posted, record.license)
+                        survival.add(row["photo_id"], record.date_posted, record.license)
                         detail = _joined(STILL if record.is_video else "", row["detail"])
                         of_answer = {"source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
                         raw.append({**row, **vars(record), **of_answer})
                         continue
                     if stored.state in (State.NOT_FOUND, State.PRIVATE):
-                        self._survival.add_gone(row["photo_id"])
+                        survival.add_gone(row["photo_id"])
                     detail = _joined(stored.remark, row["detail"])
                     dropped.append({**row, "outcome": _OUTCOMES[stored.state].value, "detail": detail, "count": 1})
-                self._drops += denied.to_batches()
-                self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
+                self.drops += denied.to_batches()
+                self.drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
-                    yield pa.RecordBatch.from_pylist(raw, records.RAW)
+                    yield pa.RecordBatch.from_pylist(raw, RAW)
                 bar.update(len(batch))
-        self._digest = digest.hexdigest()
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield the drops of matching, then those of the crawl."""
-        yield from drops_of_matching(self._matches)
-        yield from self._drops
-
-    def files(self) -> list[Place]:
-        """Return the store, and the matches with their outcomes."""
-        return [self._store, self._matches, outcomes_path(self._matches)]
-
-    def inputs(self) -> dict[str, str]:
-        """Return the SHA-256 of the matches file and of the answers, whenever they were retrieved."""
-        return {"matches": sha256(self._matches), "crawl": self._digest}
-
-    def measured(self) -> dict[str, Any]:
-        """Return which of the photos in question Flickr still has."""
-        survival = self._survival.result()
-        return {"survival": survival} if survival else {}
+        self.inputs = {"matches": sha256(self._matches), "crawl": digest.hexdigest()}
+        self.measured = {"survival": found} if (found := survival.result()) else {}
 
 
 def _joined(*remarks: str | None) -> str | None:

@@ -25,7 +25,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.outcomes import Outcome, outcome_rows
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.schema import RAW, RawSource
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
@@ -63,16 +63,14 @@ class ReleaseSource(RawSource):
     """
 
     def __init__(self, path: Place, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
-        self.path = require_file(path, "the release")
-        self.among, self._as_published = among, as_published
-        self._bad: list[tuple[str | None, str]] = []  # the id, if it can be read, and the reason
-        self._outside: Counter[str] = Counter()
-        self._sha256 = ""
+        super().__init__([path])
+        self._path = require_file(path, "the release")
+        self._among, self._as_published = among, as_published
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the good entries as RAW batches, in the order of the file."""
-        self._bad.clear()
-        self._outside.clear()
+        drops: list[dict[str, Any]] = []
+        outside: Counter[str] = Counter()
         found = 0
         for elements in in_batches(enumerate(self._elements(), start=1), _BATCH_ROWS):
             good = []
@@ -88,51 +86,36 @@ class ReleaseSource(RawSource):
                     wrong = f"wnid {quoted(entry.wnid)}"
                     reason = reason or f"{wrong} is not the one of the file name {image_id}"
                 if reason is not None:
-                    self._bad.append((image_id, f"entry {number}: {reason}"))
+                    drop = {"image_id": image_id, "wnid": wnid or None, "detail": f"entry {number}: {reason}"}
+                    drops.append({**drop, "outcome": Outcome.BAD_RECORD.value, "count": 1})
                     continue
                 found += 1
-                if classes.is_class(wnid, self.among):
+                if classes.is_class(wnid, self._among):
                     good.append((image_id, wnid, entry.title, entry.description, entry.tags, fault))
                 else:
-                    self._outside[wnid] += 1
+                    outside[wnid] += 1
             if good:
                 yield _raw_batch(good)
         if not found:
-            first = f" ({self._bad[0][1]})" if self._bad else ""
+            first = f" ({drops[0]['detail']})" if drops else ""
             raise InputError(
-                f"{self.path} is not imagenet_captions.json: it has no entry with filename, wnid, title, description "
+                f"{self._path} is not imagenet_captions.json: it has no entry with filename, wnid, title, description "
                 f"and tags{first}; check the file"
             )
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield the drops of `batches`: a row for each bad entry, and a row for each wnid of other classes."""
-        ids, details = [image_id for image_id, _ in self._bad], [detail for _, detail in self._bad]
-        wnids = [image_id and wnid_of(image_id) for image_id in ids]
-        bad = outcome_rows(Outcome.BAD_RECORD, len(ids), image_id=ids, wnid=wnids, detail=details)
-        outside = sorted(self._outside)
-        counts = [self._outside[wnid] for wnid in outside]
-        yield from bad.to_batches()
-        others = outcome_rows(Outcome.UNKNOWN_CLASS, len(outside), wnid=outside, count=counts)
-        yield from others.to_batches()
-
-    def files(self) -> list[Place]:
-        """Return the release."""
-        return [self.path]
-
-    def inputs(self) -> dict[str, str]:
-        """Return the SHA-256 of the JSON, the same for a zip and a plain file."""
-        return {"release": self._sha256}
+        for wnid, count in sorted(outside.items()):
+            drops.append({"wnid": wnid, "outcome": Outcome.UNKNOWN_CLASS.value, "count": count})
+        self.drops = [pa.RecordBatch.from_pylist(drops, OUTCOMES)]
 
     def _elements(self) -> Iterator[msgspec.Raw]:
         """Yield the elements of the list, in bounded memory."""
         count, known, digest = 0, 0, hashlib.sha256()
-        with _opened(self.path) as stream:
+        with _opened(self._path) as stream:
             block = stream.read(READ_BYTES)
             digest.update(block)
             text = block.removeprefix(codecs.BOM_UTF8).lstrip()
             if text and not text.startswith(b"["):
                 raise InputError(
-                    f"{self.path} does not hold a JSON list, so it is not imagenet_captions.json; check the file"
+                    f"{self._path} does not hold a JSON list, so it is not imagenet_captions.json; check the file"
                 )
             while block:
                 block = stream.read(max(READ_BYTES, len(text)))
@@ -149,7 +132,7 @@ class ReleaseSource(RawSource):
                     text, known = b"[null" + text[end:], 1
                 elif len(text) > _LARGEST_ENTRY:
                     raise self._error("is not valid JSON, or has an entry of over 32 MB", count)
-        self._sha256 = digest.hexdigest()
+        self.inputs = {"release": digest.hexdigest()}
 
     def _decode(self, element: msgspec.Raw, number: int) -> tuple[Entry, str | None]:
         """Return an entry, in which fields of a wrong type are empty, and its first fault."""
@@ -172,7 +155,7 @@ class ReleaseSource(RawSource):
     def _error(self, what: str, count: int, why: str = "") -> InputError:
         where = f"after entry {count:,}" if count else "at its start"
         detail = f"{where}: {why}" if why else where
-        return InputError(f"{self.path} {what} ({detail}); check the file, or download it again")
+        return InputError(f"{self._path} {what} ({detail}); check the file, or download it again")
 
 
 def _whole_elements(text: bytes, is_last: bool) -> tuple[list[msgspec.Raw], int]:

@@ -115,14 +115,15 @@ class YfccSource(RawSource):
     def __init__(
         self, path: Place, matches: Place, deny: Denylist = NOTHING_DENIED, answered: pa.Array | None = None
     ) -> None:
+        super().__init__([path, matches, outcomes_path(matches)])
         self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
-        self._dropped: list[pa.RecordBatch] = []
         self._photos = [_NO_IDS]
-        self._digest = ""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches in the order of the metadata; denied and missing photos go to the drops."""
-        self._dropped, self._photos, digest = [], [_NO_IDS], hashlib.sha256()
+        digest = hashlib.sha256()
+        if self._answered is None:
+            self.drops += drops_of_matching(self._matches)
         with open_matches(self._matches) as opened:
             matches = opened.read(MATCHES.names)
         if self._answered is not None:
@@ -131,7 +132,7 @@ class YfccSource(RawSource):
         order = np.argsort(numbers, kind="stable")
         matches, numbers = matches.take(pa.array(order)), numbers[order]
         found = np.zeros(len(numbers), np.bool_)
-        for batch in _photos(self._path, numbers[numbers > 0], self._dropped):
+        for batch in _photos(self._path, numbers[numbers > 0], self.drops):
             for row in batch.to_pylist():
                 digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
             self._photos.append(batch["photo_id"])
@@ -144,22 +145,8 @@ class YfccSource(RawSource):
             lacking = self._permitted(matches.filter(pa.array(~found)))
             details = [f"{LACKING}; {more}" if more else LACKING for more in lacking["detail"].to_pylist()]
             ids = {name: lacking[name] for name in ("image_id", "wnid")}
-            self._dropped += outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids).to_batches()
-        self._digest = digest.hexdigest()
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield the drops; if this is the only source, those of matching too."""
-        if self._answered is None:
-            yield from drops_of_matching(self._matches)
-        yield from self._dropped
-
-    def files(self) -> list[Place]:
-        """Return the metadata, and the matches with their outcomes."""
-        return [self._path, self._matches, outcomes_path(self._matches)]
-
-    def inputs(self) -> dict[str, str]:
-        """Return the SHA-256 of the matches file, and of the used metadata in any form."""
-        return {"matches": sha256(self._matches), "yfcc100m": self._digest}
+            self.drops += outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids).to_batches()
+        self.inputs = {"matches": sha256(self._matches), "yfcc100m": digest.hexdigest()}
 
     def photo_ids(self) -> pa.Array:
         """Return the matched photos and videos that YFCC100M has."""
@@ -167,7 +154,7 @@ class YfccSource(RawSource):
 
     def _permitted(self, rows: pa.Table) -> pa.Table:
         permitted, denied = self._deny.drop(rows)
-        self._dropped += denied.to_batches()
+        self.drops += denied.to_batches()
         return permitted
 
 
@@ -175,29 +162,16 @@ class JoinedSource(RawSource):
     """A `RawSource` of several; each leaves to the others what they have, and may ask them once they were read."""
 
     def __init__(self, *sources: RawSource) -> None:
+        super().__init__([path for source in sources for path in source.files])
         self._sources = sources
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the RAW batches of all, in order."""
         for source in self._sources:
             yield from source.batches()
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield the drops of all."""
-        for source in self._sources:
-            yield from source.drops()
-
-    def files(self) -> list[Place]:
-        """Return the files that they read."""
-        return [path for source in self._sources for path in source.files()]
-
-    def inputs(self) -> dict[str, str]:
-        """Return the digests of all their inputs."""
-        return {role: digest for source in self._sources for role, digest in source.inputs().items()}
-
-    def measured(self) -> dict[str, Any]:
-        """Return what they counted."""
-        return {name: value for source in self._sources for name, value in source.measured().items()}
+            self.drops += source.drops
+            self.inputs |= source.inputs
+            self.measured |= source.measured
 
 
 def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = False) -> int:

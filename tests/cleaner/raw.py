@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from imagenet_captions.outcomes import OUTCOMES
-from imagenet_captions.schema import RAW
+from imagenet_captions.schema import RAW, RawSource
 
 TENCH, GOLDFISH, TOILET_TISSUE = "n01440764", "n01443537", "n15075141"
 
@@ -56,26 +55,17 @@ def drop(
     return {"image_id": image_id, "wnid": wnid, "outcome": outcome, "detail": detail, "count": count}
 
 
-class FakeSource:
-    """A `records.RawSource` in memory."""
+class FakeSource(RawSource):
+    """A source in memory."""
 
     def __init__(
         self, records: Sequence[dict[str, Any]], drops: Sequence[dict[str, Any]] = (), rows_a_batch: int = 3
     ) -> None:
-        self._records, self._drops, self._rows = records, drops, rows_a_batch
+        super().__init__([])
+        self._records, self._rows = records, rows_a_batch
+        self.drops = [pa.RecordBatch.from_pylist(list(drops), schema=OUTCOMES)]
+        self.inputs = {"fake": "00"}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(self._records), self._rows):
             yield batch(self._records[start : start + self._rows])
-
-    def drops(self) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_pylist(list(self._drops), schema=OUTCOMES)
-
-    def files(self) -> list[Path]:
-        return []
-
-    def inputs(self) -> dict[str, str]:
-        return {"fake": "00"}
-
-    def measured(self) -> dict[str, Any]:
-        return {}

@@ -159,7 +159,7 @@ def test_the_stages_one_by_one_give_what_build_gives(tmp_path: Path, monkeypatch
         assert run_cli(*match).returncode == 0
         first = run_cli(*crawl, "--limit", "5")
         assert (first.returncode, len(flickr.requests)) == (3, 5)
-        assert "photos are left behind --limit 5" in first.stderr
+        assert "photos left behind --limit 5" in first.stderr
         for arguments in (
             crawl,
             ["clean", "--matches", "matches.parquet", "--store", "photos.sqlite"],

@@ -69,7 +69,7 @@ def test_survival_is_counted_over_the_photos_that_flickr_answered_about(tmp_path
     crawl(matches, store, CrawlSettings(), World(respond).tools())
     source = CrawlSource(write_matches(tmp_path, ["7", "8", "9", "10"]), store)
     assert len(rows(source.batches())) == 2
-    assert source.measured() == {"survival": {"years": {"2008": [2, 3]}, "licenses": {"0": 1, "4": 1}}}
+    assert source.measured == {"survival": {"years": {"2008": [2, 3]}, "licenses": {"0": 1, "4": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
         opened.save_failure("waiting", State.WAITING, "HTTP 500")
     source = CrawlSource(matches, store)
     kept = rows(source.batches())
-    dropped = rows(source.drops())
+    dropped = rows(source.drops)
     assert [(row["image_id"], row["title"], row["detail"]) for row in kept] == [
         ("n01440764_0", "photo ok", None),
         ("n01440764_3", "photo video", "a still of a video"),
@@ -162,7 +162,7 @@ def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
                 opened.save_answer(extra, State.OK, b"{}", 1)
         source = CrawlSource(matches, tmp_path / name)
         assert list(source.batches())
-        return source.inputs()
+        return source.inputs
 
     first = digest("1.sqlite", "heron", 1)
     assert set(first) == {"matches", "crawl"}

@@ -69,4 +69,4 @@ def test_every_image_ends_once(tmp_path: Path, deny: Denylist) -> None:
         by_owner = bool(deny.owners) and end == "yfcc100m"
         expected[image] = "denied" if by_owner or photo_id in deny.photos or image in deny.images else end
     assert ends == expected
-    assert set(source.inputs()) == {"matches", "yfcc100m", "crawl"}
+    assert set(source.inputs) == {"matches", "yfcc100m", "crawl"}

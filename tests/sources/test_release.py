@@ -30,7 +30,7 @@ def write(path: Path, entries: list[Any]) -> Path:
 def read(path: Path, as_published: bool = False) -> tuple[Rows, Rows]:
     source = ReleaseSource(path, as_published=as_published)
     rows = [row for batch in source.batches() for row in batch.to_pylist()]
-    return rows, [row for batch in source.drops() for row in batch.to_pylist()]
+    return rows, [row for batch in source.drops for row in batch.to_pylist()]
 
 
 def test_a_good_entry_comes_through_as_it_is(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_zip_gives_what_the_file_gives(tmp_path: Path) -> None:
     assert read(packed) == read(plain)
     sources = [ReleaseSource(packed), ReleaseSource(plain)]
     assert all(list(source.batches()) for source in sources)
-    assert sources[0].inputs() == sources[1].inputs()
+    assert sources[0].inputs == sources[1].inputs
 
 
 def test_zips_that_are_not_the_release(tmp_path: Path) -> None:

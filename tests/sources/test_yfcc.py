@@ -39,7 +39,7 @@ def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
 
 
 def ended(source: YfccSource) -> list[tuple[str | None, str, str | None, int]]:
-    return [(row["image_id"], row["outcome"], row["detail"], row["count"]) for row in rows_of(source.drops())]
+    return [(row["image_id"], row["outcome"], row["detail"], row["count"]) for row in rows_of(source.drops)]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -82,7 +82,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str) -> None:
         ("n01440764_3", "not_asked", "YFCC100M does not have it, and Flickr was not asked", 1),
     ]
     assert sorted(source.photo_ids().to_pylist()) == ["14200000000", "33", "7", "8"]
-    assert set(source.inputs()) == {"matches", "yfcc100m"}
+    assert set(source.inputs) == {"matches", "yfcc100m"}
 
 
 def test_the_digest_is_that_of_what_was_used(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_digest_is_that_of_what_was_used(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         source = YfccSource(write(tmp_path / name, form, rows), matches)
         assert list(source.batches())
-        return source.inputs()["yfcc100m"]
+        return source.inputs["yfcc100m"]
 
     first = digest("1", "plain", ROWS)
     assert digest("2", "bz2", ROWS) == digest("3", "old", ROWS) == digest("4", "sqlite no index", ROWS) == first
@@ -108,7 +108,7 @@ def test_an_extract_stands_for_the_file(tmp_path: Path, form: str) -> None:
     whole, part = YfccSource(path, matches), YfccSource(out, matches)
     assert rows_of(whole.batches()) == rows_of(part.batches())
     assert ended(whole) == ended(part)
-    assert whole.inputs() == part.inputs()
+    assert whole.inputs == part.inputs
     assert sorted(photo_ids(out, matches).to_pylist()) == sorted(photo_ids(path, matches).to_pylist())
 
 
