@@ -288,7 +288,7 @@ def _write(
         open_parquet_writer(path, schema, use_dictionary=_REPEATING) as writer,
         progress("write", spool.rows, "rows") as bar,
     ):
-        held = [CAPTIONS.empty_table()]
+        held = CAPTIONS.empty_table()
         for table in spool.sorted_tables("image_id"):
             bar.update(len(table))
             first = first_of_each(table["image_id"].combine_chunks())
@@ -298,11 +298,10 @@ def _write(
             # A repeated id has an outcome already, so it is in the detail.
             drops = outcome_rows(Outcome.DUPLICATE_ID, len(repeats), wnid=repeats["wnid"], detail=repeats["image_id"])
             repeated += drops.to_batches()
-            held.append(rows)
-            if sum(map(len, held)) >= CAPTIONS_ROWS:
-                together = pa.concat_tables(held)
-                writer.write_table(together.slice(0, CAPTIONS_ROWS).cast(schema))
-                held = [together.slice(CAPTIONS_ROWS)]
-        if len(rest := pa.concat_tables(held)):
-            writer.write_table(rest.cast(schema))
+            held = pa.concat_tables([held, rows])
+            if len(held) >= CAPTIONS_ROWS:
+                writer.write_table(held.slice(0, CAPTIONS_ROWS).cast(schema))
+                held = held.slice(CAPTIONS_ROWS)
+        if len(held):
+            writer.write_table(held.cast(schema))
     return count, pa.concat_arrays(both), repeated
