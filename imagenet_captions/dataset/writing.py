@@ -36,11 +36,11 @@ from imagenet_captions.storage.parquet import (
     SHARD_BYTES,
     SHUFFLED_SHARDS,
     SMALL_SHARD,
-    RowReader,
     gather,
     open_parquet_writer,
     read_files,
     read_metadata,
+    take_each,
 )
 from imagenet_captions.storage.places import Place
 
@@ -330,14 +330,17 @@ def write_shard(job: ShardJob) -> ShardFile:
 def _tables(job: ShardJob, faults: dict[int, str]) -> Iterator[pa.Table]:
     """Yield the row groups and add the faults found in them; the next one is read while one is written."""
     rows = np.concatenate([np.empty(0, np.int64), *job.groups])
-    # For rows from everywhere the texts of the whole shard are held, and the images of one group.
-    texts = None if (np.diff(rows) > 0).all() else gather(job.sources, rows, job.columns)
+    bounds = list(pairwise(accumulate(map(len, job.groups), initial=0)))
+    if (np.diff(rows) > 0).all():
+        texts = take_each(job.sources, (rows[start:stop] for start, stop in bounds), job.columns)
+    else:  # rows from everywhere: the texts of the whole shard are held, and the images of one group
+        whole = gather(job.sources, rows, job.columns)
+        texts = (whole.slice(start, stop - start) for start, stop in bounds)
     wnids = local_labels(job.schema)
-    with closing(RowReader(job.sources, job.columns)) as reader, closing(OpenFiles()) as images:
+    with closing(OpenFiles()) as images:
 
         def read(start: int, stop: int) -> pa.Table:
-            table = reader.take(rows[start:stop]) if texts is None else texts.slice(start, stop - start)
-            table = table.rename_columns([name.removeprefix("raw_") for name in job.columns])
+            table = next(texts).rename_columns([name.removeprefix("raw_") for name in job.columns])
             if job.ranges is not None:
                 data, found = images.read_images(job.ranges[start:stop])
                 table = table.append_column("image", image_column(data, table["filename"]))
@@ -353,7 +356,7 @@ def _tables(job: ShardJob, faults: dict[int, str]) -> Iterator[pa.Table]:
 
         with ThreadPoolExecutor(1) as ahead:
             upcoming = None
-            for start, stop in pairwise(accumulate(map(len, job.groups), initial=0)):
+            for start, stop in bounds:
                 current, upcoming = upcoming, ahead.submit(read, start, stop)
                 if current is not None:
                     yield current.result()

@@ -6,7 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
@@ -32,11 +32,11 @@ from imagenet_captions.sources import yfcc
 from imagenet_captions.storage.files import require_file, require_there, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import (
-    RowReader,
     open_parquet_writer,
     read_files,
     read_metadata,
     read_schema,
+    take_each,
 )
 from imagenet_captions.storage.places import Place, expand_pattern
 from imagenet_captions.storage.progress import progress, track
@@ -333,12 +333,13 @@ class _TestSet:
         chosen = self._choose()
         sizes = [read_metadata(file).num_rows for file in self._source.files]
         starts = zip(accumulate(sizes, initial=0), self._source.files, strict=False)
-        with closing(RowReader(starts, ["image"])) as reader:
-            for batch in chosen.to_batches(_IMAGES_AT_ONCE):
-                columns = _labelled(batch, False, self._plain).columns
-                if self._images is not None:
-                    columns.append(reader.take(batch[_ROW].to_numpy())["image"].combine_chunks())
-                write(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+        batches = chosen.to_batches(_IMAGES_AT_ONCE)
+        images = take_each(starts, (batch[_ROW].to_numpy() for batch in batches), ["image"])
+        for batch in batches:
+            columns = _labelled(batch, False, self._plain).columns
+            if self._images is not None:
+                columns.append(next(images)["image"].combine_chunks())
+            write(pa.RecordBatch.from_arrays(columns, schema=self.schema))
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of the chosen rows, and the share of wrong labels among those whose class is known."""

@@ -172,9 +172,7 @@ def hub_answers() -> bool:
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and everything that it was raised from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 

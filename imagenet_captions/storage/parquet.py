@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from itertools import accumulate, pairwise
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,10 +69,12 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
             return check_schema(super().schema_arrow)
 
     def read(self, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
-        return self._checked(lambda: super(ParquetFile, self).read(columns, **options), columns)
+        with reading(self._path):
+            return check_rows(super().read(columns, **options), columns)
 
     def read_row_group(self, i: int, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
-        return self._checked(lambda: super(ParquetFile, self).read_row_group(i, columns, **options), columns)
+        with reading(self._path):
+            return check_rows(super().read_row_group(i, columns, **options), columns)
 
     def iter_batches(
         self,
@@ -83,23 +84,16 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
         **options: Any,
     ) -> Iterator[pa.RecordBatch]:
         with reading(self._path):
-            batches = super().iter_batches(batch_size, row_groups, columns, **options)
-        while (batch := self._checked(lambda: next(batches, None), columns)) is not None:
-            yield batch
-
-    def _checked(self, read: Callable[[], _Rows], columns: Sequence[str] | None) -> _Rows:
-        with reading(self._path):
-            rows = read()
-            if rows is not None:
-                check_rows(rows, columns)
-        return rows
+            for batch in super().iter_batches(batch_size, row_groups, columns, **options):
+                yield check_rows(batch, columns)
 
 
-def check_rows(rows: pa.Table | pa.RecordBatch, columns: Sequence[str] | None = None) -> None:
-    """Raise ArrowInvalid for rows that only a damaged file can give: text that is not UTF-8, or a missing column."""
+def check_rows(rows: _Rows, columns: Sequence[str] | None = None) -> _Rows:
+    """Return rows; raise ArrowInvalid for text that is not UTF-8 or a missing column, which damaged files give."""
     rows.validate(full=True)
     if columns is not None and not {name.split(".")[0] for name in columns} <= set(rows.schema.names):
         raise pa.ArrowInvalid("a column is gone")
+    return rows
 
 
 def check_schema(schema: pa.Schema) -> pa.Schema:
@@ -228,59 +222,48 @@ def write_table(table: pa.Table, path: Path) -> None:
         writer.write_table(table)
 
 
-class RowReader:
-    """A reader of rows by their number, in ascending order; each row group is read at most once.
+def take_each(
+    files: Iterable[tuple[int, Place]], parts: Iterable[npt.NDArray[np.int64]], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield some columns of each part of rows; their numbers ascend, and each row group is read at most once.
 
-    `files` are Parquet files with the numbers of their first rows. One is open at a time.
+    `files` are Parquet files with the numbers of their first rows; one is open at a time. Rows that follow one another
+    are not copied.
     """
-
-    def __init__(self, files: Iterable[tuple[int, Place]], columns: Sequence[str] | None = None) -> None:
-        self._files = iter(files)
-        self._columns = columns
-        self._file: ParquetFile | None = None
-        self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
-        self._held: tuple[int, pa.Table] | None = None
-
-    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
-        """Return these rows, at least one; rows that follow one another are not copied."""
-        parts, at = [], 0
+    groups = _row_groups(files, columns)
+    first = end = 0
+    for rows in parts:
+        found, at = [], 0
         while at < len(rows):
-            group, first, end = self._group_of(int(rows[at]))
+            while rows[at] >= end:
+                table = None  # so that two row groups are not held at once
+                first, end, read = next(groups)
+            table = read() if table is None else table
             stop = int(np.searchsorted(rows, end))
-            start, size = int(rows[at]) - first, stop - at
-            together = rows[stop - 1] - rows[at] + 1 == size
-            parts.append(group.slice(start, size) if together else group.take(pa.array(rows[at:stop] - first)))
+            together = rows[stop - 1] - rows[at] + 1 == stop - at
+            chosen = rows[at:stop] - first
+            found.append(table.slice(chosen[0], len(chosen)) if together else table.take(pa.array(chosen)))
             at = stop
-        return pa.concat_tables(parts)
+        yield pa.concat_tables(found)
 
-    def close(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
 
-    def _group_of(self, row: int) -> tuple[pa.Table, int, int]:
-        """Return the row group that has a row, and the numbers of its first row and of the next group's."""
-        while row >= self._starts[-1]:
-            self.close()
-            first, path = next(self._files)
-            self._file, self._held = ParquetFile(path), None
-            groups = map(self._file.metadata.row_group, range(self._file.num_row_groups))
-            self._starts = list(accumulate((group.num_rows for group in groups), initial=first))
-        number = bisect_right(self._starts, row) - 1
-        if self._held is None or self._held[0] != number:
-            assert self._file is not None
-            self._held = None  # so that two row groups are not held at once
-            table = self._file.read_row_group(number, self._columns)
-            self._held = (number, table if self._columns is None else table.select(list(self._columns)))
-        return self._held[1], self._starts[number], self._starts[number + 1]
+def _row_groups(
+    files: Iterable[tuple[int, Place]], columns: Sequence[str]
+) -> Iterator[tuple[int, int, Callable[[], pa.Table]]]:
+    """Yield the first row of each row group and of the next one, and what reads the group."""
+    for first, path in files:
+        with ParquetFile(path) as opened:
+            for number in range(opened.num_row_groups):
+                end = first + opened.metadata.row_group(number).num_rows
+                yield first, end, lambda: opened.read_row_group(number, columns).select(columns)  # noqa: B023
+                first = end
 
 
 def gather(files: Iterable[tuple[int, Place]], rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
     """Return some columns of these rows, at least one, in the order of `rows`; each row group is read once."""
     order = np.argsort(rows, kind="stable")
-    with closing(RowReader(files, columns)) as reader:
-        found = reader.take(rows[order]).combine_chunks()
-    return found.take(pa.array(np.argsort(order)))
+    (found,) = take_each(files, [rows[order]], columns)
+    return found.combine_chunks().take(pa.array(np.argsort(order)))
 
 
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet import (
     ParquetFile,
-    RowReader,
     gather,
     read_batches,
     read_files,
@@ -22,6 +20,7 @@ from imagenet_captions.storage.parquet import (
     read_schema,
     read_table,
     reading,
+    take_each,
 )
 
 
@@ -92,11 +91,8 @@ def test_rows_by_number_over_several_files(tmp_path: Path, group: int) -> None:
         files.append((start, tmp_path / f"{start}.parquet"))
         table = pa.table({"a": range(start, stop), "b": range(start, stop)})
         pq.write_table(table, files[-1][1], row_group_size=group)
-    for rows in ([0], [1, 2, 4], [0, 3, 4, 5, 11], list(range(12))):
-        with closing(RowReader(files)) as reader:
-            assert reader.take(np.array(rows))["b"].to_pylist() == rows
-    with closing(RowReader(files[2:], ["a"])) as reader:
-        for part in ([5], [6, 7, 8], [9, 11]):
-            assert reader.take(np.array(part)).to_pydict() == {"a": part}
+    for parts in ([[0]], [[1, 2, 4]], [[0, 3], [4, 5, 11]], [list(range(12))], [[5], [6, 7, 8], [9, 11]]):
+        found = take_each(files, map(np.array, parts), ["b"])
+        assert [table.to_pydict() for table in found] == [{"b": rows} for rows in parts]
     for rows in ([11, 0, 4, 3], [7], list(reversed(range(12)))):
         assert gather(files, np.array(rows), ["b"]).to_pydict() == {"b": rows}
