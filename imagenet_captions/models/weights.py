@@ -77,7 +77,8 @@ def explaining_faults(source: str) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, ImagenetCaptionsError) or getattr(error, "errno", None):
+        # An error of the operating system names its file; torch's, of a checkpoint that is cut off, does not.
+        if isinstance(error, ImagenetCaptionsError) or getattr(error, "filename", None):
             raise
         said = f"{type(error).__name__}: {reason(error)}" if isinstance(error, LookupError) else reason(error)
         raise InputError(
