@@ -24,7 +24,6 @@ from imagenet_captions.evaluation.drawing import (
     new_figure,
 )
 from imagenet_captions.evaluation.intervals import (
-    Estimate,
     Pairs,
     image_variances,
     mcnemar,
@@ -51,8 +50,10 @@ class ClassChange(NamedTuple):
 class Comparison:
     """Two models on one test set; accuracies and differences are in percent and percentage points.
 
-    `classes` begins with those that moved by most images. `protocol` lists in what the two protocols differ. Of arms
-    with several runs, counts are sums over the runs, and `estimate` is for new runs and new images.
+    The interval is at 95 % (Bonett and Price), the p-value is McNemar's mid-p, and `detectable` is the smallest
+    difference that a test set of these images detects with 80 % power at 5 %. Of arms with several runs, interval and
+    p-value are for new runs and new images, `detectable` is NaN, and counts are sums over the runs. `classes` begins
+    with those that moved by most images. `protocol` lists in what the two protocols differ.
     """
 
     first: str
@@ -61,27 +62,17 @@ class Comparison:
     pairs: Pairs
     first_top1: float
     second_top1: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    detectable: float
     classes: tuple[ClassChange, ...]
-    protocol: tuple[str, ...] = ()
-    estimate: Estimate | None = None
+    protocol: tuple[str, ...]
 
     @property
-    def difference(self) -> float:
-        """The second model's accuracy minus the first one's."""
-        return 100 * self.pairs.difference
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference: by Bonett and Price, or the estimate's."""
-        if self.estimate is not None:
-            return self.estimate.low, self.estimate.high
-        low, high = self.pairs.interval
-        return 100 * low, 100 * high
-
-    @property
-    def p_value(self) -> float:
-        """The mid-p value of McNemar's test, or that of the estimate."""
-        return mcnemar(self.pairs) if self.estimate is None else self.estimate.p_value
+    def of_runs(self) -> bool:
+        """Whether each arm has several runs."""
+        return math.isnan(self.detectable)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as values for JSON."""
@@ -90,11 +81,6 @@ class Comparison:
         top1 = {"first_top1": self.first_top1, "second_top1": self.second_top1}
         start = {"first": self.first, "second": self.second, "test_set": self.test_set}
         return {**start, **counts, **top1, **{name: getattr(self, name) for name in names}}
-
-    @property
-    def detectable(self) -> float:
-        """The smallest difference that a test set of these images detects: 80 % power at 5 %; NaN of several runs."""
-        return 100 * smallest_detectable(self.pairs) if self.estimate is None else math.nan
 
 
 Arm = str | Path | Sequence[str | Path]  # the result of a model, or those of several runs of one recipe
@@ -192,19 +178,26 @@ def _compare(
     changes = [
         ClassChange(str(key), *each) for key, each in zip(by_class.index, by_class.to_numpy().tolist(), strict=True)
     ]
-    estimate = None
+    pairs = Pairs(gaps.size, int((gaps < 0).sum()), int((gaps > 0).sum()))
     if runs > 1:
-        estimate = over_seeds_and_images((100 * gaps.mean(axis=1)).tolist(), *image_variances(100.0 * gaps))
+        found = over_seeds_and_images((100 * gaps.mean(axis=1)).tolist(), *image_variances(100.0 * gaps))
+        low, high, p_value, detectable = found.low, found.high, found.p_value, math.nan
+    else:
+        low, high = (100 * end for end in pairs.interval)
+        p_value, detectable = mcnemar(pairs), 100 * smallest_detectable(pairs)
     return Comparison(
-        names[0],
-        names[1],
-        test_set,
-        Pairs(gaps.size, int((gaps < 0).sum()), int((gaps > 0).sum())),
-        100 * float(first.mean()),
-        100 * float(second.mean()),
-        tuple(sorted(changes, key=lambda each: -abs(each.second - each.first))),
-        protocol,
-        estimate,
+        first=names[0],
+        second=names[1],
+        test_set=test_set,
+        pairs=pairs,
+        first_top1=100 * float(first.mean()),
+        second_top1=100 * float(second.mean()),
+        difference=100 * pairs.difference,
+        interval=(low, high),
+        p_value=p_value,
+        detectable=detectable,
+        classes=tuple(sorted(changes, key=lambda each: -abs(each.second - each.first))),
+        protocol=protocol,
     )
 
 
@@ -217,10 +210,9 @@ def _rows(model: Evaluated, test_set: str) -> pd.DataFrame:
 
 
 _COLUMNS = (
-    "first", "model", "test_set", "class", "class_name", "images", "first_top1", "model_top1", "difference",
-    "difference_low", "difference_high", "only_first", "only_model", "p_value", "p_from", "detectable",
-    "protocols_differ_in",
-)  # fmt: skip
+    "first model test_set class class_name images first_top1 model_top1 difference difference_low difference_high "
+    "only_first only_model p_value p_from detectable protocols_differ_in"
+).split()
 _HEADER = (
     "model", "test set", "images", "first's top-1", "top-1", "difference (95 %)", "p", "only first", "only model",
     "detectable",
@@ -247,8 +239,8 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
                 "only_first": each.pairs.only_first,
                 "only_model": each.pairs.only_second,
                 "p_value": f"{each.p_value:.4g}",
-                "p_from": "mid-p" if each.estimate is None else "runs and images",
-                "detectable": f"{each.detectable:.4f}" if each.estimate is None else "",
+                "p_from": "runs and images" if each.of_runs else "mid-p",
+                "detectable": "" if each.of_runs else f"{each.detectable:.4f}",
                 "protocols_differ_in": ", ".join(each.protocol),
             }
             writer.writerow({**start, **row})
@@ -282,7 +274,7 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
             p_value,
             f"{each.pairs.only_first:,}",
             f"{each.pairs.only_second:,}",
-            f"{each.detectable:.2f}" if each.estimate is None else "-",
+            "-" if each.of_runs else f"{each.detectable:.2f}",
         ]
         rows.append([*cells, *([", ".join(each.protocol)] if apart else [])])
         texts = [
@@ -293,12 +285,9 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
         if texts:
             moved.append(f"  {model}, {test_set}: {', '.join(texts)}")
     title = f"Compared with {found[0].first} on the same images, in percentage points"
-    legend = _LEGEND if found[0].estimate is None else _OF_RUNS
+    legend = _OF_RUNS if found[0].of_runs else _LEGEND
     lines = [title, *aligned(rows, left=(0, 1, len(_HEADER))), "", legend]
     return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
-
-
-_MARKERS = "osD^vPX"
 
 
 def draw_comparisons(found: Sequence[Comparison], path: Path, kind: str) -> None:
@@ -312,12 +301,12 @@ def draw_comparisons(found: Sequence[Comparison], path: Path, kind: str) -> None
         for each in found:
             number = models.index(each.second)
             row = sets.index(each.test_set) + (number - (len(models) - 1) / 2) * step
-            color, marker = COLORS[number % 7], _MARKERS[number % 7]
-            small = 0.0 if each.estimate is not None else each.detectable
+            color, marker = COLORS[number % 7], "osD^vPX"[number % 7]
+            small = 0.0 if each.of_runs else each.detectable
             band = axes.barh(row, 2 * small, 0.9 * step, left=-small, color="#E3E3E3", zorder=1)
             axes.plot(each.interval, (row, row), color=color, linewidth=1.5, zorder=3)
             (handles[each.second],) = axes.plot(each.difference, row, marker, color=color, zorder=4)
-        if found[0].estimate is None:
+        if not found[0].of_runs:
             handles["below the smallest detectable difference"] = band
         axes.axvline(0, color=LINE, linewidth=1, zorder=2)
         axes.set_yticks(range(len(sets)), [legend_text(name) for name in sets])
