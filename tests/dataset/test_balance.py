@@ -14,7 +14,6 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.filtering import filter_to_ids
-from imagenet_captions.dataset.sampling import keep_probabilities
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.package import verify
 from tests.dataset.made import Row, make_dataset, read_ids, rows
@@ -44,16 +43,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept_ids(dataset: Path, out: Path, **settings: Any) -> set[str]:
     filter_to_ids(dataset, out, FilterSettings(**settings), overwrite=True)
     return set(read_ids(out))
-
-
-def test_the_probability_is_the_papers() -> None:
-    drawn = np.random.default_rng(1)
-    matched = [drawn.choice(30, drawn.integers(0, 5), replace=False).tolist() for _ in range(300)]
-    pairs = np.array([(row, entry) for row, entries in enumerate(matched) for entry in entries])
-    counts = np.bincount(pairs[:, 1], minlength=30)
-    for threshold in (1, 7, 20, 1000):
-        found = keep_probabilities(pairs[:, 0], pairs[:, 1], counts, threshold, len(matched))
-        assert found == pytest.approx(probabilities(matched, threshold))
 
 
 @pytest.mark.parametrize("by", ["mentions", "class"])

@@ -13,7 +13,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset import writing
-from imagenet_captions.packager.package import PackageSettings, package, verify
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import CAPTIONS, with_provenance
 from tests.packager.made import IDS, PROVENANCE, contents, images, train_folder, write_captions, write_published
 
@@ -112,15 +112,3 @@ def test_its_limits_have_the_survival_that_was_measured(tmp_path: Path) -> None:
     assert described(tmp_path / "some")["rai:dataLimitations"][-1] == limits[-1]
     card = (tmp_path / "some/README.md").read_text()
     assert "Survival was counted before this dataset was filtered." in card
-
-
-def test_a_dataset_without_it_is_whole_and_is_replaced(tmp_path: Path) -> None:
-    dataset = made(tmp_path, "texts")
-    manifest = json.loads((dataset / "manifest.json").read_text())
-    del manifest["files"]["croissant.json"]
-    (dataset / "manifest.json").write_text(json.dumps(manifest))
-    (dataset / "croissant.json").unlink()
-    assert str(verify(dataset)) == f"whole: 4 files, {len(IDS)} rows"
-    ic.filter(dataset, ic.in_class("n02687172"), out=tmp_path / "some")
-    assert verify(tmp_path / "some").rows == 3
-    assert verify(made(tmp_path, "texts")).files == 5

@@ -125,14 +125,6 @@ def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
     assert ic.load(child).features == ic.load(image_dataset).features
 
 
-def test_ids_and_dataset_agree_and_ids_lead_to_the_dataset(text_dataset: Path, tmp_path: Path) -> None:
-    settings = FilterSettings(RowConditions(has=["title"]), sample="0.5", seed=3)
-    filter_to_ids(text_dataset, tmp_path / "ids", settings)
-    direct = filtered(text_dataset, tmp_path / "direct", has=["title"], sample="0.5", seed=3)
-    by_ids = filtered(text_dataset, tmp_path / "by_ids", ids=tmp_path / "ids")
-    assert list(ic.load(direct)["image_id"]) == list(ic.load(by_ids)["image_id"]) == read_ids(tmp_path / "ids")
-
-
 def test_local_labels_keep_the_original(text_dataset: Path, tmp_path: Path) -> None:
     plain = filtered(text_dataset, tmp_path / "plain", classes=["dog", "999"])
     assert set(ic.load(plain)["label"]) == {207, 267, 999}

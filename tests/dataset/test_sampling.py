@@ -46,25 +46,12 @@ def test_samples_are_nested_whatever_the_order_of_the_rows(ids: list[str], seed:
     assert small <= large
 
 
-def test_a_share_lies_within_a_larger_share() -> None:
-    tenth, fifth = set(kept(IDS, FilterSettings(sample=0.1))), set(kept(IDS, FilterSettings(sample=0.2)))
-    assert (len(tenth), len(fifth)) == (14, 28)
-    assert tenth < fifth
-    assert kept(IDS, FilterSettings(sample=1.0)) == kept(IDS, FilterSettings(sample=10**6)) == IDS
-    assert set(kept(IDS, FilterSettings(sample=0.1, seed=1))) != tenth
-
-
 def test_the_tail_is_trimmed_ties_by_wnid() -> None:
     assert counts(kept(IDS, FilterSettings(per_class=5))) == {wnid: min(5, size) for wnid, size in SIZES.items()}
     assert counts(kept(IDS, FilterSettings(trim_tail="2:1"))) == {**SIZES, "n01443537": 1}
     assert counts(kept(IDS, FilterSettings(trim_tail="3:0"))) == {"n01440764": 30, "n02099601": 100}
     assert counts(kept(IDS, FilterSettings(trim_tail="9:2"))) == {**dict.fromkeys(SIZES, 2), "n15075141": 1}
     assert kept(IDS, FilterSettings(trim_tail="0:0")) == IDS
-
-
-def test_like_another_sets_counts() -> None:
-    like = {"n01440764": 10, "n01443537": 50, "n02099601": 0, "n09472597": 3}
-    assert counts(kept(IDS, FilterSettings(), like)) == {"n01440764": 10, "n01443537": 5}
 
 
 def test_the_steps_and_their_order() -> None:
