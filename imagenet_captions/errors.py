@@ -50,12 +50,7 @@ class StoppedEarly(ImagenetCaptionsError):
 
 
 def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
-    """Raise InputError, which says `what` is needed, if a parameter is of another kind; True and False are not numbers.
-
-    >>> require_kind("balance", "3", int, "a whole number")
-    Traceback (most recent call last):
-    imagenet_captions.errors.InputError: `balance` must be a whole number, not '3'
-    """
+    """Raise InputError, which says `what` is needed, if a parameter is of another kind; True is not a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"`{name}` must be {what}, not {value!r:.80}")
 
@@ -82,11 +77,7 @@ def shortened(value: object, longest: int = 80) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text without control characters for a terminal: as escapes that JSON has too; line ends and tabs stay.
-
-    >>> print(printable("\x1b[31mred"))
-    \u001b[31mred
-    """
+    """Return a text without control characters for a terminal: as the escapes of JSON; line ends and tabs stay."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

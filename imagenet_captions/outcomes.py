@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from imagenet_captions.errors import aligned
+
 if TYPE_CHECKING:
     from imagenet_captions.storage.places import Place
 
@@ -110,10 +112,8 @@ def format_counts(counts: Mapping[Outcome, int]) -> str:
     input   1,234  100.0 %
     """
     total = sum(counts.values())
-    rows = [(outcome.value, count) for outcome, count in counts.items()] + [("input", total)]
-    width = max(len(name) for name, _ in rows)
-    digits = max(len(f"{count:,}") for _, count in rows)
-    return "\n".join(f"{name:<{width}}  {count:>{digits},}  {share(count, total):>7}" for name, count in rows)
+    rows = [*((outcome.value, count) for outcome, count in counts.items()), ("input", total)]
+    return "\n".join(aligned([[name, f"{count:,}", share(count, total)] for name, count in rows]))
 
 
 def share(count: int, total: int) -> str:

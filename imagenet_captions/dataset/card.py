@@ -22,7 +22,7 @@ from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, share
 UNKNOWN_LANGUAGE = "und"
 _SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
-_KEYWORDS = ("imagenet", "flickr", "captions", "image-text pairs", "clip", "robustness")
+_KEYWORDS = ("imagenet", "flickr", "captions", "image-text", "clip", "robustness")
 TERMS = "https://www.image-net.org/download.php"
 _HEADER = """\
 ---

@@ -20,7 +20,7 @@ from imagenet_captions.dataset.loading import check_condition, of_shards
 from imagenet_captions.dataset.settings import FilterSettings, parse_below, parse_sample
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.engines.local import LOCAL, check_workers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnids_of
 from imagenet_captions.images.tables import byte_ranges_in_shards
@@ -336,37 +336,34 @@ def _balance(
 ) -> None:
     """Leave out rows that match only frequent entries.
 
-    An entry is a class that the texts name, or the row's own class. Raises InputError if no row matches an entry.
+    This is MetaCLIP's balanced sampling, of Xu et al., "Demystifying CLIP Data" (ICLR 2024, arXiv:2309.16671), which
+    keeps a text with probability 1 - prod(1 - min(1, T / count)) over the entries that it matches. An entry is a class
+    that the texts name, or the row's own class. Raises InputError if no row matches an entry.
     """
     kept = selection.rows()
     if settings.by == "class":
         rows, known = kept, pa.array(wnids, pa.string())
         entries = pc.index_in(wnids_of(selection.kept_ids()), value_set=known).to_numpy().astype(np.int64)
     else:
-        parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-        start = 0
-        for batch in read_files(data, columns=["mentions"]):
-            labels = pc.split_pattern(pc.utf8_trim_whitespace(batch[0]), " ")
-            row = start + pc.list_parent_indices(labels).to_numpy().astype(np.int64)
-            label = pc.list_flatten(labels)
-            named = pc.not_equal(label, "").to_numpy(zero_copy_only=False)
-            wanted = named & (selection.ended[row] == KEPT)
-            parts.append((row[wanted], label.filter(pa.array(wanted)).cast(pa.int64()).to_numpy()))
-            start += len(batch)
-        rows, entries = map(np.concatenate, zip(*parts, strict=True))
+        column = pa.chunked_array((batch[0] for batch in read_files(data, columns=["mentions"])), pa.string())
+        labels = pc.split_pattern(pc.utf8_trim_whitespace(column.take(kept).combine_chunks()), " ")
+        named = pc.not_equal(pc.list_flatten(labels), "")
+        rows = kept[pc.list_parent_indices(labels).filter(named).to_numpy()]
+        entries = pc.list_flatten(labels).filter(named).cast(pa.int64()).to_numpy()
     if not len(rows):
         raise InputError("no row mentions a class, so `balance` has nothing to count; give `by='class'`")
     before = np.bincount(entries, minlength=len(wnids))
-    wanted = sampling.keep_probabilities(rows, entries, before, threshold, len(selection.ended))
+    with np.errstate(divide="ignore"):  # an entry with at most `threshold` matches keeps all of its rows
+        logs = np.log1p(-np.minimum(1, threshold / before))
+    wanted = -np.expm1(np.bincount(rows, weights=logs[entries], minlength=len(selection.ended)))
     ids = selection.kept_ids().to_pylist()
     chances = np.array([sampling.sampling_chance(image_id, settings.seed) for image_id in ids])
     selection.ended[kept[chances >= wanted[kept]]] = selection.steps.index("balance")
     after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
     head = before > threshold
     shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
-    log.info(
-        "%s entries have more than %s matches; of all matches they had %s, and have %s", head.sum(), threshold, *shares
-    )
+    told = "%s entries have more than %s matches; of all matches they had %s, and have %s"
+    log.info(told, head.sum(), threshold, *shares)
 
 
 def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[writing.ShardJob]:
@@ -461,6 +458,5 @@ def format_counts(counts: Mapping[str, Any]) -> str:
     kept                      12
     left out by condition  1,200
     """
-    lines = {"kept" if name == "kept" else f"left out by {name}": count for name, count in counts.items()}
-    width, digits = max(map(len, lines)), max(len(f"{count:,}") for count in lines.values())
-    return "\n".join(f"{name:<{width}}  {count:>{digits},}" for name, count in lines.items())
+    rows = [("kept" if name == "kept" else f"left out by {name}", count) for name, count in counts.items()]
+    return "\n".join(aligned([[name, f"{count:,}"] for name, count in rows]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,23 +107,6 @@ def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:
     return sorted(sorted(present, key=lambda wnid: (sampling_key(wnid, seed), wnid))[:count])
 
 
-# MetaCLIP's balanced sampling, of Xu et al., "Demystifying CLIP Data" (ICLR 2024, arXiv:2309.16671), keeps a text with
-# probability 1 - prod(1 - min(1, T / count)) over the entries that it matches.
-
-
-def keep_probabilities(
-    rows: Integers, entries: Integers, counts: Integers, threshold: int, size: int
-) -> npt.NDArray[np.float64]:
-    """Return the probability to keep each of `size` rows; row `rows[i]` matches entry `entries[i]`.
-
-    >>> keep_probabilities(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([40, 20]), 10, size=3).round(3)
-    array([0.25 , 0.625, 0.   ])
-    """
-    with np.errstate(divide="ignore"):  # an entry with at most `threshold` matches keeps all of its rows
-        logs = np.log1p(-np.minimum(1, threshold / counts))
-    return 0 - np.expm1(np.bincount(rows, weights=logs[entries], minlength=size))
-
-
 def read_ids(path: Place) -> pa.Array:
     """Read a text file with one image id per line, in any form that `imagenet.image_ids` knows."""
     found = []
@@ -141,15 +125,13 @@ def read_ids(path: Place) -> pa.Array:
 def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Read a tab-separated table of the number of rows per class, with the columns `wnid` and `count`."""
     form = "a tab-separated table with the columns wnid and count"
-    header, *rows = [line.split("\t") for line in _read_lines(path, "the table of counts", form) if line.strip()] or [
-        []
-    ]
-    if not {"wnid", "count"} <= set(header) or not rows:
+    lines = [line for line in _read_lines(path, "the table of counts", form) if line.strip()]
+    rows = [*csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    if not rows or not {"wnid", "count"} <= rows[0].keys():
         raise InputError(f"{path} has no counts; give {form}")
     wanted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        found = dict(zip(header, map(str.strip, row), strict=False))
-        wnid, count = found.get("wnid", ""), found.get("count", "")
+        wnid, count = ((row[name] or "").strip() for name in ("wnid", "count"))
         if not classes.is_class(wnid, among) or wnid in wanted:
             raise InputError(f"{path}, row {number}: {quoted(wnid)} is not a wnid of the dataset, or is there twice")
         if not (count.isascii() and count.isdigit() and len(count) < 10):

@@ -201,7 +201,7 @@ _REPEATING = frozenset({
 })  # fmt: skip
 # Rows between two checks of a page's size; with images, a whole row group would otherwise be one page.
 _PAGE_ROWS = 16
-_COUNTED = ("wnid", "language", "source", "license")
+_COUNTED = ("wnid", "language", "source", "license", "retrieved_at")
 
 
 @dataclass
@@ -213,14 +213,10 @@ class ShardFile:
     sha256: str = ""
     bytes: int = 0
     rows: int = 0
-    images: int = 0
-    # Column → rows in which it is neither empty nor false.
-    filled: Counter[str] = field(default_factory=Counter)
-    # Column → value → rows.
+    filled: Counter[str] = field(default_factory=Counter)  # column → rows in which it is neither empty nor false
+    # Column → value → rows, of some columns; times are counted by day.
     values: defaultdict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
-    # A hash of each caption that is not empty.
-    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
+    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)  # a hash of each that is not empty
     faults: dict[int, str] = field(default_factory=dict)  # rows left out, whose images are broken
 
     def count(self, table: pa.Table) -> None:
@@ -228,23 +224,18 @@ class ShardFile:
         self.rows += len(table)
         for name in table.column_names:
             column = table[name]
-            if name == "image":
-                self.images += len(column) - column.null_count
-            elif pa.types.is_string(column.type):
-                self.filled[name] += pc.sum(pc.not_equal(column, "")).as_py() or 0
+            if pa.types.is_string(column.type):
+                filled = pc.not_equal(column, "")
             elif pa.types.is_list(column.type):
-                self.filled[name] += pc.sum(pc.greater(pc.list_value_length(column), 0)).as_py() or 0
-            elif pa.types.is_boolean(column.type):
-                self.filled[name] += pc.sum(column).as_py() or 0
+                filled = pc.greater(pc.list_value_length(column), 0)
             else:
-                self.filled[name] += len(column) - column.null_count
+                filled = column if pa.types.is_boolean(column.type) else column.is_valid()
+            self.filled[name] += pc.sum(filled).as_py() or 0
             if name in _COUNTED:
-                self.values[name].update(count_values(column.drop_null()))
+                days = column.cast(pa.date32(), safe=False) if pa.types.is_timestamp(column.type) else column
+                self.values[name].update(count_values(days.drop_null()))
             elif name == "caption":
-                self.captions.append(text_hashes(column.filter(pc.not_equal(column, ""))))
-            elif name == "retrieved_at":
-                bounds = pc.min_max(column).as_py().values()
-                self.retrieved |= {moment.date().isoformat() for moment in bounds if moment}
+                self.captions.append(text_hashes(column.filter(filled)))
 
 
 def count_values(column: pa.Array | pa.ChunkedArray) -> dict[Any, int]:
@@ -389,14 +380,15 @@ def finish_dataset(
         filled.update(shard.filled)
         for name, counter in shard.values.items():
             values[name].update(counter)
-    days = sorted(day for shard in data for day in shard.retrieved)
+    days = [day.isoformat() for day in sorted(values["retrieved_at"])]
+    images = filled.pop("image", 0) if "image" in data[0].columns else None
     hashes = [part for shard in data for part in shard.captions]
     repeats = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_counts=True)[1]
     facts = DatasetFacts(
         rows=sum(shard.rows for shard in data),
         shards=len(data),
         classes=values["wnid"],
-        images=sum(shard.images for shard in data) if "image" in data[0].columns else None,
+        images=images,
         filled=filled,
         languages=values["language"],
         sources=values["source"],
