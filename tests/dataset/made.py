@@ -10,11 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.imagenet import classes
-from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS, SCORES, with_provenance
-from tests.packager.made import image, train_folder
+from imagenet_captions.schema import SCORES, with_provenance
+from tests.packager.made import DROPS, caption_row, image, train_folder, write_rows
 
 TITLES = ["", "A Dog at the beach", "DOGMA", "hot dog stand", "Café straße", "line\tone", "price: 5.00 (five)", "дом"]
 TAGS = [[], ["dog", "new york"], ["do", "g"], ["Beach", "two words"], ["a|b", "x.y"], ["猫", "dogs"], ["new", "york"]]
@@ -32,29 +30,23 @@ def rows(per_class: int = 40) -> list[Row]:
 
 
 def _row(image_id: str, number: int) -> Row:
-    class_ = classes.by_wnid(image_id[:9])
     title, tags = TITLES[number % len(TITLES)], TAGS[number % len(TAGS)]
-    labels = sorted({class_.index, 207}) if number % 3 == 0 else ([5] if number % 3 == 1 else [])
+    row, language = caption_row(image_id), LANGUAGES[number % 4]
+    labels = sorted({row["label"], 207}) if number % 3 == 0 else ([5] if number % 3 == 1 else [])
     return {
-        "image_id": image_id,
-        "filename": f"{image_id}.JPEG",
-        "wnid": class_.wnid,
-        "label": class_.index,
-        "class_name": class_.name,
+        **{name: value for name, value in row.items() if name not in ("date_taken", "date_posted", "retrieved_at")},
         "title": title,
         "description": "" if number % 2 else "beach",
         "tags": tags,
         "caption": " ".join([title, *tags, "x"]).strip(),
-        "language": LANGUAGES[number % 4],
-        "language_score": None if LANGUAGES[number % 4] is None else 0.5,
+        "language": language,
+        "language_score": None if language is None else 0.5,
         "photo_id": str(10**9 + number),
         "owner": f"{10000 + number}@N01",
         "license": LICENSES[number % 5],
-        "source": "flickr",
         "mentions": f" {' '.join(map(str, labels))} " if labels else "",
-        "names_class": class_.index in labels,
+        "names_class": row["label"] in labels,
         "raw_title": f"<{title}>",
-        "raw_description": "",
         "raw_tags": [*tags, "ns:a=b"],
         "detail": "a remark" if number == 0 else None,
     }
@@ -62,11 +54,8 @@ def _row(image_id: str, number: int) -> Row:
 
 def write_captions(path: Path, made: Iterable[Row]) -> Path:
     """A captions file of these rows, and one earlier drop beside it."""
-    provenance = {"inputs": {"release": "ab" * 32}, "settings": {"caption": "title tags description"}}
-    pq.write_table(pa.Table.from_pylist(list(made), schema=with_provenance(CAPTIONS, provenance)), path)
-    drops = [{"image_id": None, "wnid": "n00004475", "outcome": Outcome.UNKNOWN_CLASS.value, "count": 7}]
-    pq.write_table(pa.Table.from_pylist(drops, schema=OUTCOMES), outcomes_path(path))
-    return path
+    about = {"inputs": {"release": "ab" * 32}, "settings": {"caption": "title tags description"}}
+    return write_rows(path, made, about, DROPS[:1])
 
 
 def write_scores(path: Path, ids: Sequence[str], similarities: Sequence[float], dataset: Path) -> Path:

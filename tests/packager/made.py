@@ -47,25 +47,29 @@ def images(ids: Iterable[str] = IDS) -> dict[str, bytes]:
 
 def write_captions(path: Path, ids: Iterable[str] = IDS, **columns: Any) -> Path:
     """Write a captions file as `clean` does, and its drops beside it; `columns` replace values in every row."""
-    rows = [{**_row(image_id), **columns} for image_id in sorted(ids)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows, schema=with_provenance(CAPTIONS, PROVENANCE))
-    pq.write_table(table, path, row_group_size=5)
-    drops = [dict(zip(OUTCOMES.names, drop, strict=True)) for drop in DROPS]
-    pq.write_table(pa.Table.from_pylist(drops, schema=OUTCOMES), outcomes_path(path))
-    return path
+    return write_rows(path, ({**caption_row(image_id), **columns} for image_id in sorted(ids)))
 
 
 def write_published(path: Path, ids: Iterable[str] = IDS, **columns: Any) -> Path:
     """The same, as `clean --as-published` does it."""
-    write_captions(path, ids, **columns)
-    settings = {**PROVENANCE["settings"], "as_published": True}
-    table = pq.read_table(path).cast(with_provenance(CAPTIONS, {**PROVENANCE, "settings": settings}))
-    pq.write_table(table, path, row_group_size=5)
+    about = {**PROVENANCE, "settings": {**PROVENANCE["settings"], "as_published": True}}
+    return write_rows(path, ({**caption_row(image_id), **columns} for image_id in sorted(ids)), about)
+
+
+def write_rows(
+    path: Path, rows: Iterable[dict[str, Any]], about: dict[str, Any] = PROVENANCE, drops: Iterable[Any] = DROPS
+) -> Path:
+    """Write a captions file of these rows, with what it says of itself, and the drops beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(list(rows), schema=with_provenance(CAPTIONS, about))
+    pq.write_table(table, path, row_group_size=5 if len(table) < 100 else None)
+    named = [dict(zip(OUTCOMES.names, drop, strict=True)) for drop in drops]
+    pq.write_table(pa.Table.from_pylist(named, schema=OUTCOMES), outcomes_path(path))
     return path
 
 
-def _row(image_id: str) -> dict[str, Any]:
+def caption_row(image_id: str) -> dict[str, Any]:
+    """A row as `clean` leaves it."""
     class_ = classes.by_wnid(image_id[:9])
     return {
         "image_id": image_id,
