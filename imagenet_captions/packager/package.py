@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +39,7 @@ from imagenet_captions.storage.parquet import (
     read_metadata,
     read_table,
 )
-from imagenet_captions.storage.places import Place, PlaceLike, place
+from imagenet_captions.storage.places import Place, PlaceLike, is_remote, place
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
@@ -188,8 +191,8 @@ def verify(dataset: PlaceLike) -> Verified:
 
     Raises InputError that names the first bad file and how many there are.
     """
-    shards = Shards(place(dataset))
-    problems = list(_damaged(shards)) or list(_contradictions(shards))
+    shards, read = Shards(place(dataset)), dict[str, _Read]()
+    problems = list(_damaged(shards, read)) or list(_contradictions(shards, read))
     if problems:
         file, what = problems[0]
         others = len({name for name, _ in problems} - {file})
@@ -198,8 +201,39 @@ def verify(dataset: PlaceLike) -> Verified:
     return Verified(len(shards.manifest.files), shards.rows, shards.manifest.images)
 
 
-def _damaged(shards: Shards) -> Iterator[tuple[str, str]]:
-    """Yield files that are not as they were written or do not belong there, each with what is wrong.
+class _Read(NamedTuple):
+    """What is compared of a shard."""
+
+    schema: pa.Schema
+    ids: pa.ChunkedArray
+    nulls: set[str]
+
+
+def _read(shard: Place) -> _Read:
+    with ParquetFile(shard) as opened:
+        table = opened.read(["image_id", "tags"])
+        groups = map(opened.metadata.row_group, range(opened.num_row_groups))
+        chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+        nulls = {each.path_in_schema for each in chunks if each.statistics and each.statistics.null_count}
+        if table["tags"].null_count:  # statistics count empty lists too
+            nulls.add("tags")
+        return _Read(opened.schema_arrow, table["image_id"], nulls)
+
+
+@contextmanager
+def _here(path: Place) -> Iterator[Place]:
+    """Give a file of a store as a copy on this machine, so that its bytes are requested once, in large parts."""
+    if not is_remote(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="imagenet-captions-") as scratch, path.open("rb") as remote:
+        with Path(scratch, path.name).open("wb") as local:
+            shutil.copyfileobj(remote, local, 8 << 20)
+        yield Path(scratch, path.name)
+
+
+def _damaged(shards: Shards, read: dict[str, _Read]) -> Iterator[tuple[str, str]]:
+    """Yield files that are not as they were written or do not belong there, each with what is wrong; read the others.
 
     `load_dataset` would take another Parquet file in data/ for a shard.
     """
@@ -217,38 +251,36 @@ def _damaged(shards: Shards) -> Iterator[tuple[str, str]]:
                 yield name, "is missing"
             elif (size := path.stat().st_size) != entry.bytes:
                 yield name, f"has {size:,} bytes, not {entry.bytes:,}"
-            elif sha256(path) != entry.sha256:
-                yield name, "has other bytes than when it was written"
+            else:
+                with _here(path) as local:
+                    if sha256(local) != entry.sha256:
+                        yield name, "has other bytes than when it was written"
+                    elif "/" in name:
+                        read[name] = _read(local)
             bar.update(entry.bytes)
 
 
-def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
+def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple[str, str]]:
     """Yield contradictions between files whose bytes are all as they were written."""
     manifest = shards.manifest
     images, seed = manifest.images is not None, manifest.shuffled
     ids = {}
     for config, row in (("data", ROW), ("raw", RAW_ROW)):
-        names, tables = manifest.shards(config), []
+        names = manifest.shards(config)
         for name, rows in names.items():
-            with ParquetFile(shards.dataset / name) as opened:
-                found, table = opened.schema_arrow, opened.read(["image_id", "tags"])
-                groups = map(opened.metadata.row_group, range(opened.num_row_groups))
-                chunks = [group.column(at) for group in groups for at in range(group.num_columns)]
+            found, nulls = read[name].schema, read[name].nulls
             schema = writing.dataset_schema(row, images and config == "data", manifest.classes)
             if (local := writing.local_labels(found)) is not None:
                 schema = writing.with_local_labels(schema, local)
             if not found.equals(schema) or found.metadata != schema.metadata:
                 yield name, "has another schema than this version writes"
                 return
-            nulls = {each.path_in_schema for each in chunks if each.statistics and each.statistics.null_count}
-            if table["tags"].null_count:  # statistics count empty lists too
-                nulls.add("tags")
             for column in sorted(nulls & NEVER_NULL):
                 yield name, f"has nulls in {column}"
-            tables.append(table.select(["image_id"]))
-            if len(tables[-1]) != rows:
+            if len(read[name].ids) != rows:
                 yield name, "has another number of rows than the manifest says"
-        found_ids = ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()
+        parts = [chunk for name in names for chunk in read[name].ids.chunks]
+        found_ids = ids[config] = pa.chunked_array(parts, pa.string()).combine_chunks()
         if seed is None:
             if len(found_ids) > 1 and not pc.all(pc.less(found_ids[:-1], found_ids[1:])).as_py():
                 yield next(iter(names)), "and its other shards are not sorted by image id"
