@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import accumulate, pairwise
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -252,27 +250,6 @@ def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-class _Hashing(io.RawIOBase):
-    """A file that computes the SHA-256 of what is written to it, so that it is not read again."""
-
-    def __init__(self, opened: BinaryIO) -> None:
-        self._opened = opened
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self._opened.write(data)
-        self.size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-
 @dataclass(frozen=True)
 class ShardJob:
     """The task of a worker: one shard to write, from rows of other files."""
@@ -306,14 +283,13 @@ def write_shard(job: ShardJob) -> ShardFile:
         "write_page_index": True,
         "write_batch_size": _PAGE_ROWS if "image" in job.schema.names else None,
     }
-    with replacing(job.folder / job.name) as path, path.open("wb") as opened:
-        hashing = _Hashing(opened)
-        with pq.ParquetWriter(hashing, job.schema, **layout) as writer:
+    with replacing(job.folder / job.name) as path:
+        with pq.ParquetWriter(path, job.schema, **layout) as writer:
             for table in _tables(job, file.faults):
                 if len(table):
                     writer.write_table(table.cast(job.schema), row_group_size=len(table))
                     file.count(table)
-    file.sha256, file.bytes = hashing.digest.hexdigest(), hashing.size
+        file.sha256, file.bytes = sha256(path), path.stat().st_size
     pa.default_memory_pool().release_unused()  # otherwise unused memory grows from shard to shard
     return file
 
