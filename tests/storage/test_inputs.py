@@ -20,7 +20,7 @@ from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos
 from tests.command_line import invoke
 from tests.sources.made_yfcc import row, text
-from tests.storage.conftest import SECRET, Bucket, local_files
+from tests.storage.conftest import Bucket, local_files
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
 MEMORY = "memory://inputs"
@@ -126,34 +126,6 @@ def test_the_page_as_it_is_written(
     assert Path("captions.work").is_dir()
     assert Path("classes.csv").is_file()
     assert bucket.files()["slim.csv"].startswith(b"filename,caption\n")
-
-
-@pytest.mark.slow
-def test_every_file_is_that_of_the_local_chain(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 1)
-    for name in ("release.json", "train"):
-        bucket.upload(SAMPLE / name, f"in/{name}")
-    said = ""
-    for inputs, out in ((str(SAMPLE), str(tmp_path / "here")), (f"{bucket.url}/in", f"{bucket.url}/out")):
-        dataset = f"{out}/dataset"
-        for command in (
-            f"build --release {inputs}/release.json --images {inputs}/train --out {dataset} --work {tmp_path}/work",
-            f"filter {dataset} --has title --out-ids {out}/ids.txt",
-            f"filter {dataset} --class dog --ids {out}/ids.txt --out {out}/dogs",
-            f"export {dataset} --to webdataset --shard-size 10 --out {out}/shards",
-            f"export {dataset} --to open-clip-csv --out {out}/open_clip.csv",
-            f"export {dataset} --to release-json --out {out}/again.json",
-            f"label-by-text {dataset} --out {out}/labelled.parquet",
-            f"verify {dataset}",
-        ):
-            code, output = invoke(*command.split())
-            assert code == 0, (command, output)
-            said += output
-    made, expected = bucket.files("out"), local_files(tmp_path / "here")
-    assert made.keys() == expected.keys()
-    assert [name for name in made if made[name] != expected[name]] == []
-    assert SECRET not in said
-    assert not any(SECRET.encode() in data for data in made.values())
 
 
 def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
