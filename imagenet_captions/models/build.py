@@ -15,10 +15,7 @@ from imagenet_captions.models.tokenizing import build_tokenizer
 
 
 def build_model(name: str, seed: int) -> Model:
-    """Build a model with random weights; the same name and seed give the same weights.
-
-    The name is a preset's, `open_clip:NAME` for any of open_clip's configurations, or `timm:NAME` for images alone.
-    """
+    """Build a model with random weights; the same name and seed give the same weights."""
     config = config_of(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -77,10 +74,7 @@ def with_drop_path(model: Model, rate: float) -> Model:
 
 
 class Convolution(nn.Sequential):
-    """A 3 x 3 convolution and normalization, with the size halved if wanted.
-
-    The pool stands before the norm, which then has a quarter of the work.
-    """
+    """A 3 x 3 convolution and normalization, with the size halved if wanted."""
 
     def __init__(self, wide_in: int, wide_out: int, halve: bool = False) -> None:
         super().__init__(

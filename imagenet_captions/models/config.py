@@ -83,10 +83,7 @@ class ModelConfig:
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """Return the configuration that `to_dict` gave as a dictionary.
-
-    Raises InputError where something is missing or unknown, as in a file of a later version.
-    """
+    """Return the configuration that `to_dict` gave as a dictionary."""
     if values.get("format") != _FORMAT:
         raise InputError(
             f"the model's description has format {quoted(values.get('format'), 20)} where this version reads {_FORMAT};"
@@ -230,10 +227,7 @@ PRESETS: dict[str, ModelPreset] = {
 
 
 def check_name(name: str) -> None:
-    """Raise InputError, with the closest known names, unless a model can be called so; PyTorch is not loaded.
-
-    Whether timm has a name is not looked up, since its list needs PyTorch.
-    """
+    """Raise InputError, with the closest known names, unless a model can be called so; PyTorch is not loaded."""
     library, _, rest = name.partition(":")
     found = find_spec("open_clip") if library == "open_clip" and rest else None
     if found is not None and found.origin is not None:
@@ -265,11 +259,7 @@ _LIBRARIES = ("open_clip", "timm", "transformers")
 
 
 def split_library(source: str) -> tuple[str, str]:
-    """Return the library that a source names and what it names there; of a path, nothing and the path.
-
-    >>> split_library("timm:resnet50"), split_library("runs/0")
-    (('timm', 'resnet50'), ('', 'runs/0'))
-    """
+    """Return the library that a source names and what it names there; of a path, nothing and the path."""
     library, colon, rest = source.partition(":")
     return (library, rest) if colon and rest and library in _LIBRARIES else ("", source)
 

@@ -18,16 +18,7 @@ from imagenet_captions.models.build import build
 from imagenet_captions.models.config import check_source, config_from_dict, split_library
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, quiet, write_weights
-from imagenet_captions.storage.files import (
-    private_place,
-    publish,
-    read_json,
-    replacing,
-    require_file,
-    require_there,
-    write_json,
-    write_text,
-)
+from imagenet_captions.storage import files
 from imagenet_captions.storage.outputs import check_place
 
 LIBRARIES = ("open_clip", "timm", "transformers")
@@ -53,7 +44,7 @@ def load_model(source: str) -> Model:
         if library:
             schema, _, place = rest.partition(":")
             if schema == "local-dir" and place:
-                rest = str(require_there(Path(place), "the model"))
+                rest = str(files.require_there(Path(place), "the model"))
             if Path(rest).is_dir():
                 model = _code_for(library).load_folder(Path(rest), source)
             else:
@@ -72,18 +63,18 @@ def _code_for(library: str) -> Any:
 def _load_folder(folder: Path) -> Any:
     for ours in (folder, folder / "model"):
         if (ours / MODEL_FILE).is_file():
-            values = read_json(ours / MODEL_FILE, dict[str, Any], DESCRIPTION)
+            values = files.read_json(ours / MODEL_FILE, dict[str, Any], DESCRIPTION)
             tokenizer = values.get("tokenizer")
             if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
-                path = require_file(ours / TOKENIZER_FILE, "the model's tokenizer")
+                path = files.require_file(ours / TOKENIZER_FILE, "the model's tokenizer")
                 values["tokenizer"] = {**tokenizer, "json": path.read_text(encoding="utf-8")}
             model = build(config_from_dict(values))
-            put_weights(model, load_file(require_file(ours / WEIGHTS_FILE, "the model's weights")), ours)
+            put_weights(model, load_file(files.require_file(ours / WEIGHTS_FILE, "the model's weights")), ours)
             return model
     if (folder / "open_clip_config.json").is_file():
         return _code_for("open_clip").load_folder(folder, str(folder))
     if (folder / "config.json").is_file():
-        known = read_json(folder / "config.json", dict[str, Any], DESCRIPTION)
+        known = files.read_json(folder / "config.json", dict[str, Any], DESCRIPTION)
         return _code_for("timm" if "architecture" in known else "transformers").load_folder(folder, str(folder))
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
@@ -95,7 +86,7 @@ def _load_folder(folder: Path) -> Any:
 
 def _load_checkpoint(path: Path) -> Model:
     """Load the model of a Lightning checkpoint that this package wrote, without SimCLR's projector."""
-    loaded = torch.load(require_file(path, "the checkpoint"), map_location="cpu", weights_only=True)
+    loaded = torch.load(files.require_file(path, "the checkpoint"), map_location="cpu", weights_only=True)
     about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
     if not isinstance(about, Mapping) or "model_config" not in about:
         raise InputError(
@@ -110,11 +101,7 @@ def _load_checkpoint(path: Path) -> Model:
 
 
 def take_image_tower(model: Model, source: Model) -> None:
-    """Load another model's image tower into this one, as BASIC does after its supervised stage.
-
-    The way to the shared space, the text tower and the temperature stay as they are. Raises InputError where the two
-    towers are not built alike.
-    """
+    """Load another model's image tower into this one, as BASIC does after its supervised stage."""
     put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
 
 
@@ -127,13 +114,13 @@ def save_model(model: Model, folder: Path) -> None:
     state = model.state_dict()
     weights = {key: state[key] for key in state if not key.startswith("projector.")}
     (folder / MODEL_FILE).unlink(missing_ok=True)
-    with replacing(folder / WEIGHTS_FILE) as partial:
+    with files.replacing(folder / WEIGHTS_FILE) as partial:
         write_weights(weights, partial)
     tokenizer = config["tokenizer"]
     if tokenizer is not None and tokenizer["json"]:
-        write_text(folder / TOKENIZER_FILE, tokenizer["json"])
+        files.write_text(folder / TOKENIZER_FILE, tokenizer["json"])
         config["tokenizer"] = {**tokenizer, "json": ""}
-    write_json(folder / MODEL_FILE, config)
+    files.write_json(folder / MODEL_FILE, config)
 
 
 _TEXTS = ("a photo of a golden retriever on the beach", "Sunset!! 2009 :) #köln", "")
@@ -159,20 +146,13 @@ def export_model(source: str, library: str, out: Path) -> Path:
         raise InputError(f"the output {out} exists; give the name of a new folder")
     model = load_model(source)
     here = Path(os.path.realpath(out))
-    with private_place(here, folder=True) as private:
+    with files.private_place(here, folder=True) as private:
         with quiet():
             _code_for(library).write(model, private)
             _compare(model, _code_for(library).features(private), library)
-        write_text(private / "README.md", _model_card(model, library, Path(source)))
-        publish(private, here)
+        files.write_text(private / "README.md", _model_card(model, library, Path(source)))
+        files.publish(private, here)
     return out
-
-
-_CALLS = {
-    "open_clip": 'open_clip.create_model_and_transforms("local-dir:FOLDER")',
-    "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
-    "transformers": 'transformers.AutoModel.from_pretrained("FOLDER")',
-}
 
 
 def _model_card(model: Model, library: str, source: Path) -> str:
@@ -180,7 +160,7 @@ def _model_card(model: Model, library: str, source: Path) -> str:
     name, training, data = Path(model.name).name, "not known here", "not known here"
     for run in (source, source.parent, source.parent.parent):
         if (run / "settings.json").is_file() and (run / "checkpoints").is_dir():
-            told = read_json(run / "settings.json", dict[str, Any], "the run's settings")
+            told = files.read_json(run / "settings.json", dict[str, Any], "the run's settings")
             recipe = told["recipe"]
             length = f"{told['steps']} steps" if told["steps"] else f"{recipe['epochs']} epochs"
             start = Path(told["init"]).name if told["init"] else "random weights"
@@ -196,8 +176,6 @@ license: other
 tags: [imagenet-captions]
 ---
 # {name}
-
-Load it with `{_CALLS[library]}`.
 
 - **Model**: {name}; images of {model.spec.size} x {model.spec.size} pixels{" and texts" if model.has_text else ""}
 - **Training**: {training}
@@ -215,24 +193,17 @@ def _compare(model: Model, theirs: _Features, library: str) -> None:
     pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         images, texts = theirs(pixels, list(_TEXTS))
+        pairs = [(images, model.class_logits(pixels) if model.has_head else model.image_features(pixels))]
         if texts is not None:
-            words = model.tokenize(_TEXTS)
-            pairs = [
-                (F.normalize(images, dim=-1), model.embed_images(pixels)),
-                (F.normalize(texts, dim=-1), model.embed_texts(words)),
-            ]
-        elif model.has_head:
-            pairs = [(images, model.class_logits(pixels))]
-        else:
-            pairs = [(images, model.image_features(pixels))]
-    for found, ours in pairs:
-        furthest = torch.tensor(torch.inf)
-        if found.shape == ours.shape:
-            furthest = (found - ours).abs().max() / ours.abs().max().clamp(min=1)
-        if not furthest <= _TOLERANCE:  # NaN is not
+            points = [F.normalize(each, dim=-1) for each in (images, texts)]
+            ours = [model.embed_images(pixels), model.embed_texts(model.tokenize(_TEXTS))]
+            pairs = list(zip(points, ours, strict=True))
+    for found, wanted in pairs:
+        tolerance = _TOLERANCE * max(1.0, float(wanted.abs().max()))
+        if found.shape != wanted.shape or not torch.allclose(found, wanted, rtol=0, atol=tolerance):
             raise InputError(
-                f"{library} computes other features from the exported files of {model.name} (by up to {furthest:.1e}): "
-                "it lacks a setting of the model, or please report this"
+                f"{library} computes other features from the exported files of {model.name}: it lacks a setting of the "
+                "model, or please report this"
             )
 
 
@@ -242,7 +213,7 @@ def no_code(model: Model, library: str) -> InputError:
     advice = {
         "timm": "export it to timm",
         "open_clip": "export it to open_clip" if has_text else "no library has such a tower alone",
-        "micro": f"train with `model='{'vit-micro' if has_text else 'basic-micro'}'`, which can be exported",
+        "micro": f"train the model {'vit-micro' if has_text else 'basic-micro'}, which can be exported",
     }.get(kind, "export it to transformers")
     alone = "" if has_text else " without texts"
     return InputError(f"{library} has no code for the {kind} image tower of {model.name}{alone}; {advice}")

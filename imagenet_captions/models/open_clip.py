@@ -186,10 +186,7 @@ _NOT_UPLOADED = "this-repository"
 
 
 def write(model: Model, folder: Path) -> None:
-    """Write a model whose towers are open_clip's for `open_clip.create_model_and_transforms("local-dir:FOLDER")`.
-
-    Raises InputError for a model without a text tower, or with towers of other libraries.
-    """
+    """Write a model whose towers are open_clip's for `open_clip.create_model_and_transforms("local-dir:FOLDER")`."""
     image, text, tokenizer = model.config.image, model.config.text, model.config.tokenizer
     if text is None or tokenizer is None or image.kind != "open_clip" or text.kind != "open_clip":
         raise no_code(model, "open_clip")

@@ -101,10 +101,7 @@ def _describe(shown: str, pretrained: dict[str, Any], architecture: str, argumen
 
 
 def load(name: str, weights: str) -> Model:
-    """Load one of timm's models with timm's weights or those of a file, or `org/repository` from the hub.
-
-    A file of torchvision's resnet50 is one of timm's: the names of the weights are the same.
-    """
+    """Load one of timm's models with timm's weights or those of a file, or `org/repository` from the hub."""
     shown = f"timm:{name}"
     if weights or "/" not in name:
         known_name(name)
@@ -186,10 +183,7 @@ def _class_names(pretrained: Mapping[str, Any], count: int) -> Sequence[str]:
 
 
 def write(model: Model, folder: Path) -> None:
-    """Write a model's image tower, and its head where it has one, for `timm.create_model("local-dir:FOLDER")`.
-
-    Raises InputError for an image tower that is not timm's.
-    """
+    """Write a model's image tower, and its head where it has one, for `timm.create_model("local-dir:FOLDER")`."""
     image, spec, names = model.config.image, model.spec, list(model.head_classes or ())
     if image.kind != "timm":
         raise no_code(model, "timm")

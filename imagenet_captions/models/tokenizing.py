@@ -110,10 +110,7 @@ def byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -> TokenizerConfig:
-    """Return the configuration of a tokenizer of transformers, from a folder or the hub, that needs no files.
-
-    `options` are open_clip's: `clean` names what is done to a text first, `strip_end` takes the end marks out again.
-    """
+    """Return the configuration of a tokenizer of transformers, from a folder or the hub, that needs no files."""
     with reaching(f"the tokenizer of {source}", Path(source).is_dir()):
         tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     backend, marks = getattr(tokenizer, "backend_tokenizer", None), set(tokenizer.all_special_tokens)

@@ -190,10 +190,7 @@ def spec_from(values: Mapping[str, Any]) -> ImageSpec:
 
 
 def write(model: Model, folder: Path) -> None:
-    """Write an ALIGN or a CLIP with a Vision Transformer for `transformers.AutoModel.from_pretrained(FOLDER)`.
-
-    Raises InputError for any other model: transformers' CLIP has no ResNet tower.
-    """
+    """Write an ALIGN or a CLIP with a Vision Transformer for `transformers.AutoModel.from_pretrained(FOLDER)`."""
     kind, tokenizer = model.config.image.kind, model.config.tokenizer
     if tokenizer is None or kind not in (*KINDS, "open_clip"):
         raise no_code(model, "transformers")

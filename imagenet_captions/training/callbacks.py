@@ -1,11 +1,12 @@
-"""What goes along with a run: checkpoints, progress, loggers, and a clean stop on Ctrl-C and SIGTERM."""
+"""Lightning's trainer, and what goes along with a run: checkpoints, progress, loggers, and a clean stop."""
 
 from __future__ import annotations
 
 import math
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +18,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.engines.local import Interrupts
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, StoppedEarly, shortened
 from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.storage.progress import Bar, progress
-from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.batches import Batch
+from imagenet_captions.training.module import Length, TrainingModule
 from imagenet_captions.training.settings import TrainSettings, settings_record
 
 FOLDER = "checkpoints"
@@ -63,10 +65,10 @@ class Checkpoints(Callback):
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        step, signal = trainer.global_step, self._interrupts.number
+        step, stop = trainer.global_step, self._interrupts.number
         epoch, rest = divmod(step, self._steps_per_epoch)
         due = rest == 0 or step == trainer.max_steps or (self._every is not None and step % self._every == 0)
-        if due or signal is not None:
+        if due or stop is not None:
             assert isinstance(pl_module, TrainingModule)
             pl_module.check_numbers()
             trainer.save_checkpoint(self._folder / LAST)
@@ -74,8 +76,8 @@ class Checkpoints(Callback):
             kept = self._folder / f"epoch-{epoch:04}.ckpt"
             kept.unlink(missing_ok=True)
             os.link(self._folder / LAST, kept)  # a second name; the next last.ckpt is a new file
-        if signal is not None:
-            raise Stopped(signal, step)
+        if stop is not None:
+            raise Stopped(stop, step)
 
     # Both restore Lightning's handlers, before Lightning restores the ones that it replaced.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -168,3 +170,41 @@ def wandb_run(loggers: Sequence[Logger], settings: TrainSettings) -> Iterator[No
         yield
     finally:
         logger.experiment.finish()
+
+
+def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
+    """Return Lightning's trainer; it runs one long epoch, since this package counts epochs and resumes in steps."""
+    recipe = settings.recipe
+    checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
+    return Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy="auto" if settings.processes == 1 else "ddp",
+        precision=recipe.precision,  # type: ignore[arg-type]
+        max_steps=length.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm,
+        sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
+        use_distributed_sampler=False,
+        logger=make_loggers(settings),
+        callbacks=[Progress(length.steps), checkpoints],
+        plugins=[WholeFiles()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:
+    """Train, and turn a stop into StoppedEarly or KeyboardInterrupt."""
+    try:
+        trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
+    except (Stopped, SystemExit) as stop:
+        if isinstance(stop, Stopped) and stop.args[0] == signal.SIGTERM:
+            said = f"stopped by a signal after step {stop.args[1]}, which is kept; run the same command to go on"
+            raise StoppedEarly(said) from None
+        if isinstance(stop, Stopped) or trainer.interrupted:  # Lightning's answer to a second Ctrl-C
+            raise KeyboardInterrupt from None
+        raise

@@ -90,10 +90,7 @@ def simclr_loss(model: Model, batch: Batch, *, temperature: float, rank: int, wo
 
 
 def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
-    """Return the recipe's optimizer over the parameters that are trained, with its highest rate.
-
-    SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, as open_clip.
-    """
+    """Return the recipe's optimizer over the parameters that are trained, with its highest rate."""
     spared: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     for name, parameter in named:
@@ -127,12 +124,7 @@ class Length:
 
 
 def learning_rate(recipe: Recipe, length: Length, step: int) -> float:
-    """Return the rate of step `step`, counted from 0; warm-up and cosine are open_clip's.
-
-    >>> recipe = Recipe("contrastive", "RN50", "adamw", lr=1.0, batch_size=8, epochs=1, warmup_steps=4)
-    >>> [learning_rate(recipe, Length(8, 8), step) for step in (0, 3, 4, 6)]
-    [0.25, 1.0, 1.0, 0.5]
-    """
+    """Return the rate of step `step`, counted from 0; warm-up and cosine are open_clip's."""
     warmup = warmup_steps(recipe, length)
     if step < warmup:
         return recipe.lr * (step + 1) / warmup

@@ -103,11 +103,7 @@ def recipe_values(recipe: Recipe) -> dict[str, object]:
 
 
 def unread_values(recipe: Recipe) -> frozenset[str]:
-    """Return the values that this recipe's objective, optimizer and schedule do not use.
-
-    >>> sorted(unread_values(Recipe("supervised", "RN50", "sgd", lr=0.1, batch_size=256, epochs=90)))
-    ['betas', 'caption', 'colour', 'eps', 'lock', 'milestones', 'temperature']
-    """
+    """Return the values that this recipe's objective, optimizer and schedule do not use."""
     unread = {"betas", "eps"} if recipe.optimiser in ("sgd", "lars") else {"momentum"}
     unread |= set() if recipe.optimiser == "sgd" else {"nesterov"}
     unread |= {"min_lr"} if recipe.schedule == "steps" else {"milestones"}
@@ -238,21 +234,14 @@ for _name in ("contrastive", "micro-contrastive"):  # cross-entropy on labels as
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of this name.
-
-    >>> find_recipe("contrastive").warmup_steps
-    500
-    """
+    """Return the recipe of this name."""
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     return RECIPES[name]
 
 
 def choose_recipe(name: str | None, objective: str | None, preset: str, changes: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a name, or of an objective and a preset, with values changed.
-
-    Raises InputError for a value that the recipe's objective does not use.
-    """
+    """Return the recipe of a name, or of an objective and a preset, with values changed."""
     if name is not None and objective is not None:
         raise InputError(f"`recipe` {shortened(name, 40)} says the objective too; leave `objective` out")
     if name is None and objective is None:
@@ -265,11 +254,7 @@ def choose_recipe(name: str | None, objective: str | None, preset: str, changes:
 
 
 def show_recipe(name: str) -> str:
-    """Return a recipe as a table of its values with their references, and its differences from the published one.
-
-    >>> print(show_recipe("supervised").splitlines()[4])
-    lr              0.1                     the paper (Fang et al. 2022)
-    """
+    """Return a recipe as a table of its values with their references, and its differences from the published one."""
     recipe = find_recipe(name)
     unread = unread_values(recipe)
     lines = [
@@ -282,11 +267,7 @@ def show_recipe(name: str) -> str:
 
 
 def readable(value: object) -> str:
-    """Return a recipe's value as text.
-
-    >>> readable((0.9, 1.0)), readable(True), readable(None)
-    ('0.9 1', 'yes', 'none')
-    """
+    """Return a recipe's value as text."""
     if isinstance(value, tuple):
         return " ".join(map(readable, value)) or "none"
     if isinstance(value, bool):

@@ -7,13 +7,11 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted, shortened
 from imagenet_captions.images.examples import Class, Examples, classes_without_images, require_classes
@@ -23,18 +21,8 @@ from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gp
 from imagenet_captions.models.load import load_model, save_model, take_image_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.outputs import check_folder, locked
-from imagenet_captions.training.batches import Batch, Feed
-from imagenet_captions.training.callbacks import (
-    FOLDER,
-    LAST,
-    Checkpoints,
-    Progress,
-    Stopped,
-    WholeFiles,
-    make_loggers,
-    read_checkpoint_step,
-    wandb_run,
-)
+from imagenet_captions.training.batches import Feed
+from imagenet_captions.training.callbacks import FOLDER, LAST, fit, make_trainer, read_checkpoint_step, wandb_run
 from imagenet_captions.training.data import open_rows
 from imagenet_captions.training.module import Length, TrainingModule, warmup_steps
 from imagenet_captions.training.processes import check_devices, check_launch, process_rank
@@ -128,44 +116,6 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         return result
 
 
-def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
-    """Return Lightning's trainer; it runs one long epoch, since this package counts epochs and resumes in steps."""
-    recipe = settings.recipe
-    checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
-    return Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy="auto" if settings.processes == 1 else "ddp",
-        precision=recipe.precision,  # type: ignore[arg-type]
-        max_steps=length.steps,
-        max_epochs=-1,
-        accumulate_grad_batches=recipe.accumulate,
-        gradient_clip_val=recipe.clip_norm,
-        sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
-        use_distributed_sampler=False,
-        logger=make_loggers(settings),
-        callbacks=[Progress(length.steps), checkpoints],
-        plugins=[WholeFiles()],
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
-
-
-def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:
-    """Train, and turn a stop into StoppedEarly or KeyboardInterrupt."""
-    try:
-        trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
-    except (Stopped, SystemExit) as stop:
-        if isinstance(stop, Stopped) and stop.args[0] == signal.SIGTERM:
-            said = f"stopped by a signal after step {stop.args[1]}, which is kept; run the same command to go on"
-            raise StoppedEarly(said) from None
-        if isinstance(stop, Stopped) or trainer.interrupted:  # Lightning's answer to a second Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
-
-
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """End on SIGTERM before the first step and after the last as on Ctrl-C: with a sentence below a closed bar."""
@@ -227,10 +177,7 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
 
 
 def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
-    """Return the images to train on, and the classes of a supervised run's head.
-
-    Raises InputError where labels are missing that the loss needs.
-    """
+    """Return the images to train on, and the classes of a supervised run's head."""
     examples = open_rows(settings.data, settings.ids)
     if settings.recipe.objective != SUPERVISED:
         return examples, ()

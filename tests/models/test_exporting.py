@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models import open_clip as writer
 from imagenet_captions.models.build import build, build_model
 from imagenet_captions.models.config import config_of
@@ -35,11 +36,12 @@ WITHOUT_US += "given = torch.load(given)\npixels, texts = given['pixels'], given
 LOADERS = {
     "open_clip": """
 import open_clip
+from PIL import Image
 model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
 tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
 with torch.no_grad():
     found = [model.eval().encode_image(pixels), model.encode_text(tokens)]
-torch.save(found, out)
+torch.save([*found, preprocess(Image.fromarray(given["picture"].numpy()))], out)
 """,
     "transformers": """
 import transformers
@@ -64,7 +66,8 @@ def check(model: Model, library: str, folder: Path, scratch: Path) -> None:
     """The library's features of images and texts, or of images alone, are the model's."""
     (scratch / "elsewhere").mkdir()
     given_file, out_file = scratch / "given.pt", scratch / "out.pt"
-    torch.save({"pixels": pixels(), "texts": TEXTS}, given_file)
+    picture = (pixels(1)[0].abs() * 60).byte().permute(1, 2, 0)
+    torch.save({"pixels": pixels(), "texts": TEXTS, "picture": picture}, given_file)
     told = os.path.relpath(folder, scratch / "elsewhere")
     command = [sys.executable, "-W", "ignore", "-c", WITHOUT_US + LOADERS[library], told, given_file, out_file]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
@@ -75,8 +78,10 @@ def check(model: Model, library: str, folder: Path, scratch: Path) -> None:
         if library == "timm":
             ours = [model.class_logits(pixels()) if model.has_head else model.image_features(pixels())]
         else:
-            found = [F.normalize(each, dim=-1) for each in found]
+            found[:2] = [F.normalize(each, dim=-1) for each in found[:2]]
             ours = [model.embed_images(pixels()), model.embed_texts(model.tokenize(TEXTS))]
+        if library == "open_clip":
+            ours.append(normalise(picture.permute(2, 0, 1)[None], model.spec)[0])
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, ours, strict=True))
 
 
@@ -151,9 +156,9 @@ def test_an_image_tower_of_timm_has_its_outputs_there(classes: tuple[str, ...] |
 @pytest.mark.parametrize(
     ("name", "library", "said"),
     [
-        ("micro", "open_clip", "no code for the micro image tower of micro; train with `model='vit-micro'`"),
-        ("micro", "transformers", "no code for the micro image tower of micro; train with `model='vit-micro'`"),
-        ("micro images", "timm", "no code for the micro .* without texts; train with `model='basic-micro'`"),
+        ("micro", "open_clip", "no code for the micro image tower of micro; train the model vit-micro"),
+        ("micro", "transformers", "no code for the micro image tower of micro; train the model vit-micro"),
+        ("micro images", "timm", "no code for the micro .* without texts; train the model basic-micro"),
         ("align-micro", "open_clip", "open_clip has no code for the align image tower .*; export it to transformers$"),
         ("basic-micro", "transformers", "no code for the timm image tower of basic-micro; export it to timm$"),
         ("vit-micro", "timm", "no code for the open_clip image tower of vit-micro; export it to open_clip$"),

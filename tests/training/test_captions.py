@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,21 +52,6 @@ def drawn(template: str | None, texts: Texts, class_: Class | None, epochs: int,
     return [sampler(template, seed).of(examples, [0], epoch)[0] for epoch in range(epochs)]
 
 
-@pytest.mark.parametrize(
-    ("template", "caption"),
-    [
-        (None, "stored"),
-        ("title tags description", "A fish fish new york caught by me"),
-        ('tags title separator="; "', "fish new york; A fish"),
-        ('tags template="a photo of a {}"', "a photo of a tench fish new york"),
-        ("class_name", "tench"),
-        ("title max_words=1", "A"),
-    ],
-)
-def test_a_caption_is_that_of_the_template(template: str | None, caption: str) -> None:
-    assert drawn(template, TEXTS, TENCH, 1) == [caption]
-
-
 def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> None:
     columns = {name: pa.array(values) for name, values in ROWS.items()}
     texts = list(map(Texts, ROWS["title"], ROWS["description"], map(tuple, ROWS["tags"])))
@@ -79,15 +63,11 @@ def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> N
 
 
 def test_choices_are_drawn_anew_in_every_epoch() -> None:
-    frog = Class("frog", "frog")
-    captions = drawn("title|description template=open_clip-80", TEXTS, frog, 400)
-    assert captions[:50] == drawn("title|description template=open_clip-80", TEXTS, frog, 50)
-    templates = Counter(caption.replace(" A fish", "").replace(" caught by me", "") for caption in captions)
-    assert set(templates) <= {template.replace("{}", "frog") for template in open_clip_templates()}
-    assert len(templates) > 70
-    assert max(templates.values()) < 20
-    assert abs(sum("A fish" in caption for caption in captions) - 200) < 60
-    assert drawn("title|description template=open_clip-80", TEXTS, frog, 100, seed=1) != captions[:100]
+    template = "title|description template=open_clip-80"
+    captions = drawn(template, TEXTS, TENCH, 100)
+    assert captions == drawn(template, TEXTS, TENCH, 100) != drawn(template, TEXTS, TENCH, 100, seed=1)
+    assert 20 < sum("A fish" in caption for caption in captions) < 80
+    assert len(set(captions)) > 50
 
 
 def test_wordnets_names_are_those_of_the_classs_wnid() -> None:

@@ -35,25 +35,16 @@ def test_a_recipe_has_its_papers_values(name: str, fields: str, values: tuple[An
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_shown_with_all_its_values_and_their_references(name: str) -> None:
-    shown = show_recipe(name)
-    for value, reference in RECIPES[name].references.items():
-        (line,) = [line for line in shown.splitlines() if line.startswith(f"{value:15} ")]
+    shown, recipe = show_recipe(name).splitlines(), find_recipe(name)
+    for value, reference in recipe.references.items():
+        (line,) = [line for line in shown if line.startswith(f"{value:15} ")]
         assert line.endswith(reference)
-    assert f"lr              {RECIPES[name].lr:g}" in shown
-
-
-def test_what_a_recipe_does_not_look_at_is_said_and_has_no_reference() -> None:
-    shown = show_recipe("supervised").splitlines()
-    unused = [line.split()[0] for line in shown if line.endswith("not used here")]
-    assert unused == ["min_lr", "betas", "eps", "colour", "temperature", "lock", "caption"]
-    for name, recipe in RECIPES.items():
-        assert not unread_values(recipe) & recipe.references.keys(), name
-
-
-def test_what_is_not_as_published_is_printed_with_the_recipe() -> None:
-    for name in ("align", "basic-supervised", "basic-contrastive", "finetune"):
-        found = [line for line in show_recipe(name).splitlines() if line.startswith("not as published: ")]
-        assert [line.removeprefix("not as published: ") for line in found] == [*find_recipe(name).differences]
+    assert f"lr              {recipe.lr:g}" in "\n".join(shown)
+    unused = {line.split()[0] for line in shown if line.endswith("not used here")}
+    assert unused == unread_values(recipe)
+    assert not unused & recipe.references.keys()
+    apart = [line.partition(": ")[2] for line in shown if line.startswith("not as published: ")]
+    assert apart == [*recipe.differences]
 
 
 @pytest.mark.parametrize(

@@ -148,12 +148,6 @@ def test_what_would_go_wrong_in_silence_is_refused() -> None:
         ic.ResumableSampler(range(10), 4, rank=2, world_size=2)
 
 
-def test_without_torch_it_is_one_sentence(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.storage.faults.find_spec", lambda module: None if module == "torch" else 1)
-    with pytest.raises(ic.InputError, match=r"`torch_dataset` needs torch, which is not installed; for the extra 'tr"):
-        ic.torch_dataset(dataset)
-
-
 def test_a_dataset_of_texts_and_a_broken_image(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ic.InputError, match="holds texts without images"):
         ic.torch_dataset(make_dataset(tmp_path, rows(2)))

@@ -34,10 +34,6 @@ def really_runs_out(*_: object) -> None:
     torch.empty(1 << 60)
 
 
-def is_said_to_run_out(*_: object) -> None:
-    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-
 def scale_is(value: float) -> Happens:
     return lambda module, _: module.model.logit_scale.data.fill_(value)
 
@@ -54,28 +50,21 @@ def the_disk_is_full(_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagenet_captions.training.callbacks.torch.save", full)
 
 
-OUT_OF_MEMORY = r"with 8 images a process at a time \(`batch_size` 8.*; lower it"
-NO_NUMBER = r"the loss at step 5 is not a number, at learning rate 0\.0.*a lower `lr`"
-
-
 @pytest.mark.parametrize(
     ("happens", "error", "sentence"),
     [
-        (really_runs_out, InputError, OUT_OF_MEMORY),
-        (is_said_to_run_out, InputError, OUT_OF_MEMORY),
-        (scale_is(float("nan")), InputError, NO_NUMBER),
-        (scale_is(float("inf")), InputError, NO_NUMBER),
+        (really_runs_out, InputError, r"with 8 images a process at a time \(`batch_size` 8\); lower it"),
+        (
+            scale_is(float("nan")),
+            InputError,
+            r"the loss at step 5 is not a number, at learning rate 0\.0.*a lower `lr`",
+        ),
         (gradients_are_no_numbers, InputError, r"after step 6 the weights image\..* are not numbers"),
         (the_disk_is_full, DiskFullError, "no space is left on the disk"),
     ],
 )
 def test_a_run_that_breaks_off_keeps_its_last_checkpoint(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    happens: Happens,
-    error: type[Exception],
-    sentence: str,
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: Happens, error: type[Exception], sentence: str
 ) -> None:
     run = settings(data, tmp_path / "run", log_every=100)
     at_step(monkeypatch, 5, lambda module: happens(module, monkeypatch))
@@ -175,7 +164,6 @@ def test_a_class_without_images(tmp_path: Path) -> None:
         ({"log": ("paper",)}, "`log` must be one of"),
         ({"model": "RN5O"}, "no model to build is called 'RN5O'; did you mean RN50"),
         ({"model": "open_clip:ViT-B32"}, "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
-        ({"model": "timm"}, "no model to build is called 'timm'; known are"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:

@@ -457,10 +457,10 @@ def step() -> Measured:
 
     from imagenet_captions.models.build import build_model
     from imagenet_captions.training.batches import Batch
+    from imagenet_captions.training.callbacks import fit, make_trainer
     from imagenet_captions.training.module import Length, TrainingModule
     from imagenet_captions.training.recipes import find_recipe
     from imagenet_captions.training.settings import TrainSettings
-    from imagenet_captions.training.train import fit, make_trainer
 
     logging.getLogger().setLevel(logging.WARNING)
     recipe, length = replace(find_recipe("contrastive"), batch_size=_BATCH), Length(_STEPS, 10 * _STEPS)
@@ -476,7 +476,7 @@ def step() -> Measured:
             images = torch.randint(0, 256, (_BATCH, 3, 224, 224), dtype=torch.uint8)
             images = images.contiguous(memory_format=torch.channels_last)  # as decoded images have them
             labels = torch.full((_BATCH,), -1)
-            batch = Batch(images, None, (), tokens, labels, numbers, 0, 0, shares=(_BATCH,), weight=1.0)
+            batch = Batch(images, None, (), tokens, labels, numbers, 0, 0)
             start = time.perf_counter()
             yield batch
             seconds.append(time.perf_counter() - start)
