@@ -66,7 +66,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     check_devices(settings.accelerator, settings.devices)
     if settings.init is None:
         config_of(settings.recipe.model)
-    with _explained_faults(settings), _quiet(first), _ended_by_sigterm():
+    with _explained_faults(settings), _quiet(first), _ended_by_sigterm(settings):
         result = _train(settings, first)
     # Lightning's trainer and the loader refer to each other. If a process forked later collected them, it would try to
     # end workers that belong to this process.
@@ -117,13 +117,13 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """End on SIGTERM before the first step and after the last as on Ctrl-C: with a sentence below a closed bar."""
+def _ended_by_sigterm(settings: TrainSettings) -> Iterator[None]:
+    """End on SIGTERM before the first step and after the last as on Ctrl-C; Lightning ends several processes."""
 
     def stop(*_: object) -> None:
         raise StoppedEarly("stopped by a signal; run the same command to go on")
 
-    if threading.current_thread() is not threading.main_thread():
+    if settings.processes > 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGTERM, stop)
