@@ -90,6 +90,11 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
         with pytest.raises(KeyboardInterrupt):
             train(run)
     assert read_checkpoint_step(run.out / LAST) == 7
+    with monkeypatch.context() as patch:
+        saving = "imagenet_captions.training.train.save_model"
+        patch.setattr(saving, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(StoppedEarly, match="stopped by a signal; run the same command"):
+            train(run)
     result = train(run)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert result is not None
