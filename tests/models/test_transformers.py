@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model, save_model
 from tests.models.conftest import (
     Evil,
@@ -155,10 +154,3 @@ def test_a_description_names_no_code(tmp_path: Path) -> None:
     with torch.no_grad():
         again = load_model(str(tmp_path / "ours"))
         torch.testing.assert_close(again.embed_images(pixels()), model.embed_images(pixels()))
-
-
-def test_tokenizers_go_to_worker_processes(tmp_path: Path) -> None:
-    align_folder(tmp_path)
-    for model in (load_model(str(tmp_path)), build_model("micro", 0)):
-        again = pickle.loads(pickle.dumps(model.tokenizer))
-        assert torch.equal(again(TEXTS), model.tokenize(TEXTS))

@@ -90,17 +90,6 @@ def test_learning_rates(change: dict[str, Any], length: Length, rates: dict[int,
     assert {step: learning_rate(recipe, length, step) for step in rates} == pytest.approx(rates)
 
 
-def test_nesterovs_momentum_can_be_left_out() -> None:
-    steps = []
-    for nesterov in (True, False):
-        weight = nn.Parameter(torch.ones(1))
-        optimiser = make_optimiser(replace(find_recipe("supervised"), nesterov=nesterov), [("weight", weight)])
-        weight.grad = torch.ones(1)
-        optimiser.step()
-        steps.append(1 - float(weight.detach()))
-    assert steps == pytest.approx([0.1 * 1.0001 * 1.9, 0.1 * 1.0001], rel=1e-4)
-
-
 class Small(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -117,17 +117,12 @@ def test_a_state_after_the_last_batch_is_the_next_epochs_first() -> None:
     assert sampler.state_dict() == {"rows": 10, "batch_size": 5, "seed": 0, "epoch": 1, "step": 0}
 
 
-def test_processes_share_each_batch_and_their_number_may_change() -> None:
+def test_the_number_of_processes_may_change() -> None:
     alone = list(ic.ResumableSampler(range(101), 12, seed=1))
-    assert len({row for batch in alone for row in batch}) == 8 * 12
-    assert alone != list(ic.ResumableSampler(range(101), 12, seed=2))
     shares = [ic.ResumableSampler(range(101), 12, seed=1, rank=rank, world_size=3) for rank in range(3)]
     assert [list(chain.from_iterable(parts)) for parts in zip(*shares, strict=True)] == alone
-    assert {len(part) for share in shares for part in share} == {4}
     one = ic.ResumableSampler(range(101), 12, seed=1, rank=1, world_size=3)
-    steps = one.counted(one)
-    for _ in range(4):
-        next(steps)
+    list(islice(one.counted(one), 4))
     other = ic.ResumableSampler(range(101), 12, seed=1)
     other.load_state_dict(one.state_dict())
     assert list(other) == alone[4:]
