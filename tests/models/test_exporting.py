@@ -141,7 +141,9 @@ def test_what_open_clip_made_goes_back_to_it(vision: dict[str, Any], tmp_path: P
     assert json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["interpolation"] == "bilinear"
 
 
-@pytest.mark.parametrize("classes", [None, ("n01440764", "n01443537", "n01484850")])
+@pytest.mark.parametrize(
+    "classes", [("n01440764", "n01443537", "n01484850"), pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_an_image_tower_of_timm_has_its_outputs_there(classes: tuple[str, ...] | None, tmp_path: Path) -> None:
     model = copy.deepcopy(after_some_steps("basic-micro"))
     if classes:
