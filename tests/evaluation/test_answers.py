@@ -98,32 +98,24 @@ def test_a_hash_does_not_depend_on_the_layout(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_only_a_run_of_ours_gets_new_metrics(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_something_else_wrote_stays(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
-    asked = replace(settings(images, prompts="none"), model=str(tmp_path / "model"))
-    out = tmp_path / "model" / "metrics.json"
-    out.parent.mkdir()
-    out.write_text("of the model's author")
-    for overwrite in (False, True):
-        with pytest.raises(InputError, match="lies inside the input"):
-            evaluation.evaluate(asked, out, overwrite)
-    assert [path.read_text() for path in out.parent.iterdir()] == ["of the model's author"]
-    (out.parent / "done.json").write_text("{}")
-    for _ in range(2):
-        evaluation.evaluate(asked, out)
-    assert json.loads(out.read_text())["test_sets"]["imagenet-r"]["n"] == 12
-
-
-def test_answers_that_something_else_wrote_stay(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
-    out = tmp_path / "metrics.json"
+    out, of_author = tmp_path / "m.json", tmp_path / "model" / "metrics.json"
+    of_author.parent.mkdir()
     answers_path(out).write_text("mine")
+    of_author.write_text("of the model's author")
+    asked = settings(images, prompts="none")
     for overwrite in (False, True):
-        with pytest.raises(InputError, match=r"metrics\.answers\.parquet lies where .* is not ours"):
-            evaluation.evaluate(settings(images, prompts="none"), out, overwrite)
-    assert answers_path(out).read_text() == "mine"
-    assert not out.exists()
+        with pytest.raises(InputError, match=r"m\.answers\.parquet lies where .* is not ours"):
+            evaluation.evaluate(asked, out, overwrite)
+        with pytest.raises(InputError, match="lies inside the input"):
+            evaluation.evaluate(replace(asked, model=str(of_author.parent)), of_author, overwrite)
+    assert (answers_path(out).read_text(), out.exists()) == ("mine", False)
+    assert [path.read_text() for path in of_author.parent.iterdir()] == ["of the model's author"]
     answers_path(out).unlink()
+    (of_author.parent / "done.json").write_text("{}")  # so that it is a run of ours
     for _ in range(2):
-        evaluation.evaluate(settings(images, prompts="none"), out, overwrite=True)
-    assert json.loads(out.read_text())["test_sets"]["imagenet-r"]["n"] == 12
+        evaluation.evaluate(asked, out, overwrite=True)
+        evaluation.evaluate(replace(asked, model=str(of_author.parent)), of_author)
+    for written in (out, of_author):
+        assert json.loads(written.read_text())["test_sets"]["imagenet-r"]["n"] == 12

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.evaluation.intervals import image_variances, over_seeds_and_images
+from imagenet_captions.evaluation.intervals import Pairs, image_variances, over_seeds_and_images
 from imagenet_captions.evaluation.results import answers_path
 from tests.command_line import invoke
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
@@ -35,21 +35,16 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_every_count_by_hand(pair: tuple[Path, Path]) -> None:
     clean, own = ic.compare(*pair)
-    gains = sum(bool(b) and not a for a, b in zip(FIRST, SECOND, strict=True))
-    losses = sum(bool(a) and not b for a, b in zip(FIRST, SECOND, strict=True))
-    assert (clean.test_set, clean.pairs.images, clean.pairs.only_first, clean.pairs.only_second) == (
-        "clean", 300, losses, gains,
-    )  # fmt: skip
+    gains, losses = (int(np.sum(one & ~other)) for one, other in ((SECOND, FIRST), (FIRST, SECOND)))
+    assert (clean.test_set, clean.pairs) == ("clean", Pairs(300, losses, gains))
     assert clean.difference == pytest.approx(100 * (SECOND.mean() - FIRST.mean()))
-    low, high = clean.interval
-    assert low < clean.difference < high
+    assert clean.interval[0] < clean.difference < clean.interval[1]
     assert {(each.key, each.images, each.first, each.second) for each in clean.classes} == {
         (key, 100, FIRST[at::3].sum(), SECOND[at::3].sum()) for at, key in enumerate(KEYS)
     }
     moved = [abs(each.second - each.first) for each in clean.classes]
     assert moved == sorted(moved, reverse=True)
-    assert (own.difference, own.p_value) == (0, 1)
-    assert own.interval[0] == -own.interval[1]
+    assert (own.difference, own.p_value, own.interval[0]) == (0, 1, -own.interval[1])
 
 
 def test_runs_of_a_recipe_are_compared_for_new_runs_and_images(tmp_path: Path) -> None:

@@ -119,14 +119,6 @@ def test_published_models_stand_beside_where_they_have_the_accuracies() -> None:
     assert {len([one for family in panel.families.values() for one in family]) for panel in everywhere} == {19}
 
 
-def test_the_band_holds_the_curve() -> None:
-    x = np.array([30.0, 60.0, 80.0, 86.0])
-    for panel in make_panels(measure_robustness(read_published().rows)):
-        low, high = panel.band(x)
-        assert (low < panel.predict(x)).all()
-        assert (panel.predict(x) < high).all()
-
-
 def test_doubtful_curves_and_models_look_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     legends: list[list[str]] = []
     markers: list[str] = []
@@ -181,21 +173,17 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert legend_text(ours) == ours, "our own texts are not cut"
 
 
-@pytest.mark.parametrize(("models", "published"), [(1, False), (40, True)])
-def test_the_legend_stays_inside_the_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: int, published: bool
-) -> None:
+def test_the_legend_stays_inside_the_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     legends = []
     add = Figure.legend
     monkeypatch.setattr(Figure, "legend", lambda self, *args, **more: legends.append(add(self, *args, **more)))
     cells = {IMAGENET: 40.0, "imagenet-v2": 30.0}
-    results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(models)]
-    draw_robustness(measure_robustness(results), tmp_path / "figure.png", read_published().rows if published else ())
+    results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(40)]
+    draw_robustness(measure_robustness(results), tmp_path / "figure.png", read_published().rows)
     (legend,) = legends
-    assert len(legend.get_texts()) == models + 5 + 6 * published  # without published models, no dotted curve
+    assert len(legend.get_texts()) == 40 + 11
     box, whole = legend.get_window_extent(), legend.figure.bbox
-    assert whole.x0 <= box.x0
-    assert box.x1 <= whole.x1
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
     assert whole.y0 <= box.y0
 
 
