@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.settings import (
     TrajectorySettings,
 )
 from imagenet_captions.options import argument, option
+from imagenet_captions.storage.faults import require
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ def frequency(
     from imagenet_captions.storage.outputs import producing
     from imagenet_captions.training.data import count_classes
 
+    require("report", "frequency", "scipy")
     if data is None and (ids, caption) != (None, None):
         raise InputError("`ids` and `caption` are about `data`; give it too")
     written = [path for path in (out, plot) if path is not None]

@@ -22,7 +22,6 @@ from imagenet_captions.evaluation.known_sets import KNOWN, answers_of
 from imagenet_captions.evaluation.results import RunSettings
 from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.images.examples import ClassCount, class_of
-from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import read_json
 
 if TYPE_CHECKING:
@@ -111,7 +110,6 @@ def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) 
     Classes are matched by key, or else by name; one that the training data does not have occurs never. Raises
     InputError if no test set has enough classes of the training data.
     """
-    require("report", "frequency", "scipy")
     rows: list[ClassRow] = []
     relations: list[Relation] = []
     left_out: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from imagenet_captions.evaluation.classifiers import (
     ZeroShot,
     choose_shots,
     cosines,
-    embed_names,
     find_columns,
     fit_logistic,
     fit_probe,
@@ -29,7 +27,7 @@ from imagenet_captions.evaluation.classifiers import (
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class
-from tests.evaluation.made_model import DIM, SIZE, MadeModel, text_by_hand, unit_by_hand
+from tests.evaluation.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
 
 CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])
 
@@ -221,19 +219,3 @@ def test_numbers_are_matched_by_name() -> None:
 def test_settings_that_make_no_classifier(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ClassifierSettings(**settings)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("size", "most"), [(SIZE, 80), (224, 16)])
-def test_a_large_model_reads_few_sentences_at_once_on_a_cpu(
-    size: int, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that the bar moves every few seconds; which sentences come together changes nothing."""
-    model, read = MadeModel(), []
-    embed = model.embed_texts
-    monkeypatch.setattr(model, "spec", replace(model.spec, size=size))
-    monkeypatch.setattr(model, "embed_texts", lambda tokens: read.append(len(tokens)) or embed(tokens))
-    names, templates = ["cat", "dog"], [f"{{}} {number}" for number in range(40)]
-    found = embed_names(model, names, templates)
-    assert (max(read), sum(read)) == (most, 80)
-    expected = embed(model.tokenize([template.replace("{}", "dog") for template in templates])).mean(dim=0)
-    np.testing.assert_allclose(found[1], (expected / expected.norm()).detach().numpy(), atol=1e-6)
