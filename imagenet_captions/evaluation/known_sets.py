@@ -1,13 +1,4 @@
-"""The published test sets over ImageNet's classes, and the classes that folders, labels and label files name.
-
-The labels of flat validation images are in their names, as unpacked from imagenet-1k's Parquet
-(ILSVRC2012_val_00000293_n01440764.JPEG), or in one of these files:
-
-    ILSVRC2012_validation_ground_truth.txt   the devkit's: line i is the ILSVRC2012_ID of image i
-    ILSVRC2012_devkit_t12.tar.gz             the devkit itself, packed
-    LOC_val_solution.csv                     Kaggle's: ILSVRC2012_val_00048981,n03995372 85 1 499 272
-    val.txt                                  Caffe's: ILSVRC2012_val_00000001.JPEG 65
-"""
+"""The published test sets over ImageNet's classes, and the classes that folders, labels and label files name."""
 
 from __future__ import annotations
 
@@ -27,15 +18,13 @@ from imagenet_captions.storage.files import require_file
 
 OBJECTNET = "objectnet"
 _OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
-GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"  # the devkit's: line i is the ILSVRC2012_ID of image i
 # Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
 _LABEL_FILES = (
-    GROUND_TRUTH,
-    f"data/{GROUND_TRUTH}",
-    f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}",
+    *(GROUND_TRUTH, f"data/{GROUND_TRUTH}", f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}"),
     "ILSVRC2012_devkit_t12.tar.gz",
-    "LOC_val_solution.csv",
-    "val.txt",
+    "LOC_val_solution.csv",  # Kaggle's: ILSVRC2012_val_00048981,n03995372 85 1 499 272
+    "val.txt",  # Caffe's: ILSVRC2012_val_00000001.JPEG 65
 )
 _FOLDERS_ABOVE = 4
 _VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
@@ -44,10 +33,9 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A published test set over ImageNet's classes.
+    """A published test set, over all 1000 classes or those of `class_list`.
 
-    `class_list` names its classes if they are not all 1000, `images` are the published set's, `per_class` those of
-    every class where all have the same number. `border` is cut off each side of an image before anything else.
+    `per_class` are the images of every class where all have the same number; `border` is cut off each side of an image.
     """
 
     name: str
@@ -130,10 +118,8 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
 def _read_objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
     folders = objectnet_folders()
     labels = {label.casefold(): folder for _, folder, label in _objectnet_rows()}
-    found: dict[str, str | None] = {}
-    for key in keys:
-        folder = key.lower().replace(" ", "_")
-        found[key] = folder if folder in folders else labels.get(key.casefold())
+    plain = {key: key.lower().replace(" ", "_") for key in keys}
+    found = {key: name if name in folders else labels.get(key.casefold()) for key, name in plain.items()}
     if not any(found.values()):
         raise InputError(
             f"{where} has no folder of ObjectNet that is a class of ImageNet, but {_some(keys)}; "
@@ -146,46 +132,38 @@ def _read_numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str,
     """Read numbers as indices of the 1000 classes (ImageNetV2's folders), or as ranks among the set's own classes."""
     everything, own = classes.wnids(), known.wnids
     numbers = {key: int(key[:9]) for key in keys}
-    if max(numbers.values()) >= len(everything):
-        raise InputError(f"{where} has the label {max(numbers.values())}; the classes are 0 to {len(everything) - 1}")
-    if len(own) == len(everything) or max(numbers.values()) >= len(own):
-        return {key: everything[number] for key, number in numbers.items()}
-    if all(everything[number] in own for number in numbers.values()):
+    highest = max(numbers.values())
+    if highest >= len(everything):
+        raise InputError(f"{where} has the label {highest}; the classes are 0 to {len(everything) - 1}")
+    among = everything if highest >= len(own) else own
+    if among is own and len(own) < len(everything) and all(everything[number] in own for number in numbers.values()):
         raise InputError(
             f"{where} has labels by number, and they may be indices of the 1000 classes or of the {len(own)} of "
             f"{known.label}; give the set with wnids"
         )
-    return {key: own[number] for key, number in numbers.items()}
+    return {key: among[number] for key, number in numbers.items()}
 
 
 def _read_names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
     """Read names such as "tench, Tinca tinca"; the place among all classes decides for an ambiguous one."""
-    own, wnids_of = known.wnids, _wnids_by_name()
-    by_name: dict[str, str | None] = {}
+    wnids_of: dict[str, set[str]] = {}
+    for wnid in classes.wnids():
+        for name in (classes.by_wnid(wnid).name, *classes.by_wnid(wnid).lemmas):
+            wnids_of.setdefault(_folded(name), set()).add(wnid)
+    own, by_name = known.wnids, list[str | None]()
     for key in keys:
-        spellings = [part for part in map(_folded, key.split(",")) if part in wnids_of]
-        wnids = set.intersection(*(wnids_of[part] for part in spellings)) & set(own) if spellings else set()
-        by_name[key] = wnids.pop() if len(wnids) == 1 else None
-    by_place = dict(zip(keys, own, strict=True)) if len(keys) == len(own) == len(by_name) else {}
-    if by_place and all(wnid in (None, by_place[key]) for key, wnid in by_name.items()):
-        if any(by_name.values()):
-            return dict(by_place)
-    elif all(by_name.values()) and len(set(by_name.values())) == len(keys):
-        return by_name
-    unclear = [key for key, wnid in by_name.items() if wnid is None] or list(keys)
+        meant = [wnids_of[part] for part in map(_folded, key.split(",")) if part in wnids_of]
+        wnids = set(own).intersection(*meant) if meant else set()
+        by_name.append(wnids.pop() if len(wnids) == 1 else None)
+    in_order = any(by_name) and len(keys) == len(own) == len(set(keys))
+    if in_order and all(name in (None, place) for name, place in zip(by_name, own, strict=True)):
+        return dict(zip(keys, own, strict=True))
+    if all(by_name) and len(set(by_name)) == len(keys):
+        return dict(zip(keys, by_name, strict=True))
+    unclear = [key for key, wnid in zip(keys, by_name, strict=True) if wnid is None] or list(keys)
     raise InputError(
         f"{where} has classes that are not those of {known.label}: {_some(unclear)}; give folders or labels by wnid"
     )
-
-
-@cache
-def _wnids_by_name() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for wnid in classes.wnids():
-        class_ = classes.by_wnid(wnid)
-        for name in (class_.name, *class_.lemmas):
-            found.setdefault(_folded(name), set()).add(wnid)
-    return found
 
 
 def _folded(name: str) -> str:
@@ -221,89 +199,73 @@ def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tupl
         matched.append(match)
     if labels is None and all(match[3] for match in matched):
         return _require_wnids([match[3] for match in matched], source)
-    file = labels or _label_file_near(source)
-    by_name = read_labels(file)
+    if labels is None:
+        around = source.resolve()
+        folders = [*([around] if around.is_dir() else []), *around.parents][: _FOLDERS_ABOVE + 1]
+        labels = next((file for folder in folders for file in _label_files(folder)), None)
+    if labels is None:
+        raise InputError(
+            f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
+            "LOC_val_solution.csv there, or name one with `labels`"
+        )
+    by_name = read_labels(labels)
     missing = [match[1] for match in matched if match[1] not in by_name]
     if missing:
-        raise InputError(f"{file} has no label for {len(missing)} images of {source}, such as {missing[0]}")
+        raise InputError(f"{labels} has no label for {len(missing)} images of {source}, such as {missing[0]}")
     return tuple(by_name[match[1]] for match in matched)
 
 
-def _label_file_near(source: Path) -> Path:
-    around = source.resolve()
-    folders = ([around] if around.is_dir() else []) + list(around.parents)[: _FOLDERS_ABOVE + (not around.is_dir())]
-    for folder in folders:
-        for place in _LABEL_FILES:
-            if (folder / place).is_file():
-                return folder / place
-    raise InputError(
-        f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
-        "LOC_val_solution.csv there, or name one with `labels`"
-    )
+def _label_files(folder: Path) -> list[Path]:
+    return [folder / place for place in _LABEL_FILES if (folder / place).is_file()]
 
 
 def read_labels(path: Path) -> Mapping[str, str]:
     """Return the wnid of each validation image by its name without extension, from one of the files above."""
     if path.is_dir():
-        inside = [path / place for place in _LABEL_FILES if (path / place).is_file()]
+        inside = _label_files(path)
         if not inside:
             raise InputError(
                 f"{path} has no labels of the validation images; give the devkit, with data/{GROUND_TRUTH}"
             )
         path = inside[0]
     require_file(path, "the file of labels")
-    if path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return _from_ground_truth(_in_devkit(path), path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        packed = path.name.endswith((".tar.gz", ".tgz", ".tar"))
+        text = _in_devkit(path) if packed else path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file; give the labels of the validation images") from None
-    lines = [line.strip() for line in lines if line.strip()]
-    if lines and all(line.isdigit() for line in lines):
-        return _from_ground_truth(lines, path)
-    return _from_named_lines(lines, path)
-
-
-def _in_devkit(path: Path) -> list[str]:
-    try:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if member.isreg() and member.name.rpartition("/")[2] == GROUND_TRUTH:
-                    opened = tar.extractfile(member)
-                    return opened.read().decode("ascii", "replace").split() if opened else []
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
-    raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")
-
-
-def _from_ground_truth(lines: Sequence[str], path: Path) -> dict[str, str]:
-    order = devkit_order()
+    lines = list(filter(None, map(str.strip, text.split("\n"))))
+    by_number, order = all(map(str.isdecimal, lines)), devkit_order()
     labels = {}
     for number, line in enumerate(lines, 1):
-        if not (line.isascii() and line.isdigit() and len(line) < 9 and 1 <= int(line) <= len(order)):
-            raise InputError(
-                f"{path}, line {number}: {quoted(line)} is not an ILSVRC2012_ID; they go from 1 to {len(order)}"
-            )
-        labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
-    return labels
-
-
-def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
-    """Read the lines of Kaggle and Caffe: a name, then a wnid or an index among the sorted wnids."""
-    labels = {}
-    for number, line in enumerate(lines, 1):
+        if by_number:
+            if not 1 <= int(line[:9]) <= len(order):
+                raise InputError(
+                    f"{path}, line {number}: {quoted(line)} is not an ILSVRC2012_ID; they go from 1 to {len(order)}"
+                )
+            labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
+            continue
         name, label, *_ = [*re.split(r"[,\s]+", line), ""]
         match = _VAL_NAME.fullmatch(name.rpartition("/")[2])
-        if match is None:
-            if number == 1:  # a header: ImageId,PredictionString
-                continue
+        if match is not None:
+            labels[match[1]] = classes.by_index(int(label[:9])).wnid if label.isdecimal() else label
+        elif number > 1:  # the first is a header: ImageId,PredictionString
             raise InputError(f"{path}, line {number}: {quoted(line)} does not name a validation image and its class")
-        is_index = label.isascii() and label.isdigit() and len(label) < 9
-        labels[match[1]] = classes.by_index(int(label)).wnid if is_index else label
     if not labels:
         raise InputError(f"{path} has no labels; give the labels of the validation images")
     _require_wnids(list(labels.values()), path)
     return labels
+
+
+def _in_devkit(path: Path) -> str:
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.rpartition("/")[2] == GROUND_TRUTH and (opened := tar.extractfile(member)):
+                    return opened.read().decode()
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
+    raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")
 
 
 def _require_wnids(wnids: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -242,21 +242,18 @@ def _read_names(path: Path) -> list[str]:
 
 def _listed_rows(names: Sequence[str], test_set: TestSet, path: Path) -> Labels:
     """Return the rows of the images that the names mean; most names have no image in most sets."""
-    wanted: dict[str, list[str]] = {}
-    for name in names:
-        wanted.setdefault(image_stem(name), []).append(_with_stem(name))
+    wanted = set(map(_with_stem, names))
     found: dict[str, list[int]] = {}
     for row in range(len(test_set.labels)):
-        image_id = test_set.images.image_id(row)
-        for place in wanted.get(image_stem(image_id), ()):
-            if f"/{_with_stem(image_id)}".endswith(f"/{place}"):
-                found.setdefault(place, []).append(row)
+        parts = _with_stem(test_set.images.image_id(row)).split("/")
+        for place in wanted.intersection("/".join(parts[at:]) for at in range(len(parts))):
+            found.setdefault(place, []).append(row)
     for place, rows in found.items():
         if len(rows) > 1:
             raise InputError(
                 f"{quoted(place)} in {path} is the name of {len(rows)} images of {test_set.name}; name its folder too"
             )
-    every = np.array(sorted({row for rows in found.values() for row in rows}), np.int64)
+    every = np.unique([row for rows in found.values() for row in rows]).astype(np.int64)
     if len(every) == len(test_set.labels):
         raise InputError(f"{path} lists every image of {test_set.name}, so nothing is left to measure; give fewer")
     return every
