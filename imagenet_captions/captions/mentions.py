@@ -4,9 +4,8 @@ Texts and names are brought into one normal form: words and marks between single
 
     "Golden-Retriever's ball!"  ──►  " golden retriever ' s ball | "
 
-A name in this form, with a space at either end, occurs in a text only on word boundaries, so that one automaton over
-bytes finds every name. A second automaton looks for the words that ambiguous names need, only in texts with such a
-name. docs/reference/mentions.md says what counts as a word and as a name, and which of several that overlap.
+A name in this form occurs only on word boundaries, so that one automaton over bytes finds every name. A second one
+looks for the words that ambiguous names need. docs/reference/mentions.md says what counts as a word and as a name.
 """
 
 from __future__ import annotations

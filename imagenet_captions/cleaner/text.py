@@ -4,9 +4,8 @@
     ┌────────────────────────────────────────────────────────────────────────┘
     └─► encoding ─► controls ─► NFC ─► addresses ─► space
 
-One rule can make work for another ("&lt;b&gt;" becomes a tag, a control character can split an address), so the rules
-run until nothing changes. Everything else stays: case, punctuation, quotes, ligatures, widths, emoji and other
-languages are the photographer's own.
+One rule can make work for another ("&lt;b&gt;" becomes a tag), so the rules run until nothing changes. Everything else
+stays: case, punctuation, quotes, emoji and other languages are the photographer's own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Call Flickr through flickrapi, within a deadline and a size limit. No other module imports flickrapi.
 
-flickrapi hides the HTTP status in its error's text, logs what it sends, and signs every call with OAuth, which needs a
-secret and a correct clock. So it posts through a session of ours, which adds the key after flickrapi has logged the
-call: public photos need no signature. requests and urllib3 limit the time between two bytes, but not the time of a
-whole answer nor its unpacked size, so answers are read below them.
+flickrapi logs what it sends and signs every call, so it posts through a session of ours, which adds the key later and
+signs nothing. requests limits neither the time of a whole answer nor its unpacked size, so answers are read below it.
 """
 
 from __future__ import annotations
@@ -54,10 +52,7 @@ _TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
 @dataclass(frozen=True)
 class Credentials:
-    """A Flickr key and its secret; neither shows in a repr.
-
-    The secret may be empty: public photos are read with the key alone.
-    """
+    """A Flickr key and its secret, which may be empty and is never sent; neither shows in a repr."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False, default="")

@@ -118,8 +118,6 @@ def match(
 
 
 class _Block(NamedTuple):
-    """The content of one block of a list."""
-
     candidates: pa.Table
     outside: Numbers
     lines: int
@@ -130,8 +128,6 @@ class _Block(NamedTuple):
 
 @dataclass
 class _Lists:
-    """The content of the lists: candidates of the wanted classes, ids of other classes, and unreadable lines."""
-
     spool: Spool
     known: pa.StringArray
     wanted: Numbers | None  # sorted; None: all ids of the lists

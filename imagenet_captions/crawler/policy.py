@@ -1,7 +1,6 @@
 """Read the result of a call and decide what to do next: pure functions without clock or network.
 
-Flickr says "no" with HTTP 200 and a code in the body, and half of its faults come that way too, so the body counts
-before the status. Only three states are final; the crawl asks again about everything else.
+Flickr says "no" with HTTP 200 and a code in the body, so the body counts before the status.
 """
 
 from __future__ import annotations

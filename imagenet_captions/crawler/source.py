@@ -140,7 +140,6 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    """Return the text of a value, bare or as {"_content": text}."""
     value = value.get("_content") if isinstance(value, dict) else value
     if value is None or isinstance(value, dict | list):
         return ""

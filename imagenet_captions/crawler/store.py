@@ -1,8 +1,7 @@
 """The store of a crawl: one SQLite file with a row for each photo, written as each answer arrives.
 
-Every answer is a transaction of its own, so that a killed process loses at most the call under way. (With a
-write-ahead log and synchronous = normal, a power cut may take the last few answers, never the file.) Other programs
-can read the file while a crawl runs; a second crawl is refused.
+A killed process loses at most the call under way, and a power cut the last few answers. Other programs can read the
+file while a crawl runs; a second crawl is refused.
 """
 
 from __future__ import annotations
@@ -156,7 +155,6 @@ class StoreReader:
             yield from self._connection.execute(query, values)
 
     def _is_empty(self) -> bool:
-        """Return whether the database has no tables yet; raises InputError if it is not one of ours."""
         (application,) = self._row("PRAGMA application_id")
         (version,) = self._row("PRAGMA user_version")
         if application == 0 and self._row("SELECT * FROM sqlite_master") is None:
@@ -244,7 +242,6 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
 
 @contextmanager
 def _sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn an error of SQLite into an InputError, or a DiskFullError."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,11 +1,8 @@
 """The classes of ImageNet: wnids, indices, names and WordNet ancestors.
 
-There are two sets: the 1000 of ILSVRC-2012, which is the default everywhere, and all 21,841 synsets of ImageNet's
-release of fall 2011. A class in both sets has an index in each; the teddy bear, n04399382, is only one of the 1000.
-
-The wnid is the key. Names are for people: two classes are called "missile", "crane" is a bird and a machine, and
-`resolve` does not guess. A class's index is the rank of its wnid among the sorted wnids, which is the label that
-torchvision's ImageFolder assigns (the devkit's ILSVRC2012_ID is another order).
+There are two sets: the 1000 of ILSVRC-2012, the default everywhere, and all 21,841 synsets of ImageNet's release of
+fall 2011. A class's index is the rank of its wnid in its set, as in torchvision's ImageFolder (the devkit's
+ILSVRC2012_ID is another order). Two classes are called "missile": names are for people, and `resolve` does not guess.
 """
 
 from __future__ import annotations

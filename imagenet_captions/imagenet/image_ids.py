@@ -1,9 +1,4 @@
-"""The id of an image in one form, read from any of the names that people give its file.
-
-ImageNet's training images are named `n01440764_10026.JPEG`: the class (wnid), a number within the class, no padding.
-People keep them in folders, tars, Parquet and lists under names that differ in prefix, suffix and extension; joining
-them works only if everyone uses this one function.
-"""
+"""The id of an image in one form, read from any of the names that people give its file."""
 
 from __future__ import annotations
 

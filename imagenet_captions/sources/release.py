@@ -107,7 +107,6 @@ class ReleaseSource(RawSource):
         self.drops = [pa.RecordBatch.from_pylist(drops, OUTCOMES)]
 
     def _elements(self) -> Iterator[msgspec.Raw]:
-        """Yield the elements of the list, in bounded memory."""
         count, known, digest = 0, 0, hashlib.sha256()
         with _opened(self._path) as stream:
             block = stream.read(READ_BYTES)

@@ -1,11 +1,7 @@
 """YFCC100M's metadata as a source of raw records: joined with the matches by photo id, without calls to Flickr.
 
-It has 100 million photos in 60 GB: a text of 25 fields between tabs, without a header, plain or packed; a folder with
-parts of it; an SQLite file; or the file that `extract_photos` wrote. The first version of the text has 23 fields.
-
-    0  4193131985  1a2b…  11632020@N00  hans  2009-12-17 17:08:50.0  1261134560  Canon…  Grey+heron  At+the+%3Cb%3E…  …
-
-Title, description, tags and the owner's name are encoded as in the query of a URL, with `+` for a space.
+100 million photos in 60 GB: a text of 25 fields between tabs (23 in its first version), in one file or in parts; an
+SQLite file; or the file that `extract_photos` wrote. Texts and the owner's name are encoded as in the query of a URL.
 """
 
 from __future__ import annotations
@@ -198,7 +194,6 @@ def photo_ids(path: Place, matches: Place) -> pa.Array:
 
 
 def _matched(matches: Place) -> Numbers:
-    """Return the numbers of the matched photos, sorted."""
     with open_matches(matches) as opened:
         numbers = _numbers(opened.read(["photo_id"])["photo_id"])
     return np.sort(numbers[numbers > 0])
@@ -300,11 +295,9 @@ def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Ite
 
 
 class _Block(NamedTuple):
-    """The content of one block: the wanted lines, and the numbers of those that are not rows, from its start."""
-
     lines: int
     found: list[str]
-    odd: Numbers
+    odd: Numbers  # lines that are not rows, from the block's start
 
 
 def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
