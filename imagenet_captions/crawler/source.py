@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import MOST_AT_ONCE, StoreReader
+from imagenet_captions.crawler.store import Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
@@ -21,6 +21,8 @@ from imagenet_captions.storage.parquet import read_batches
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
+_BATCH_ROWS = 1000
+_NOT_ASKED = Stored(State.NOT_ASKED)
 _OUTCOMES = {
     State.NOT_ASKED: Outcome.NOT_ASKED,
     State.NOT_FOUND: Outcome.NOT_FOUND,
@@ -64,13 +66,13 @@ class CrawlSource(RawSource):
             open_matches(self._matches) as opened,
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
-            for batch in read_batches(opened, MOST_AT_ONCE, columns):
+            for batch in read_batches(opened, _BATCH_ROWS, columns):
                 ours = [photo_id not in elsewhere for photo_id in batch["photo_id"].to_pylist()]
                 batch = batch.filter(pa.array(ours, pa.bool_()))
                 permitted, denied = self._deny.drop(batch)
-                rows = permitted.to_pylist()
                 raw, dropped = [], []
-                for row, stored in zip(rows, store.each([row["photo_id"] for row in rows]), strict=True):
+                for row in permitted.to_pylist():
+                    stored = store.get(row["photo_id"]) or _NOT_ASKED
                     state, size = stored.state.value, len(stored.answer)
                     digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{size}\n".encode())
                     digest.update(stored.answer)

@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,6 @@ _SAVE_FAILURE = f"""
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
 _SELECT = "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos WHERE"
-MOST_AT_ONCE = 900  # photos in one query; old versions of SQLite take 999 values
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,6 @@ class Stored:
     answer: bytes = b""
     photo: dict[str, Any] | None = None  # in an OK answer
     retrieved_at: int | None = None
-
-
-NOT_ASKED = Stored(State.NOT_ASKED)
 
 
 def local_store(path: Place) -> Path:
@@ -109,15 +105,8 @@ class StoreReader:
 
     def get(self, photo_id: str) -> Stored | None:
         """Return what the store says of a photo; None if it was never asked for."""
-        (stored,) = self.each([photo_id])
-        return None if stored is NOT_ASKED else stored
-
-    def each(self, photo_ids: Sequence[str]) -> Iterator[Stored]:
-        """Yield what the store says of each of these photos, at most `MOST_AT_ONCE`."""
-        marks = ", ".join("?" * len(photo_ids))
-        rows = {row[0]: row for row in self._rows(f"{_SELECT} photo_id IN ({marks})", *photo_ids)}
-        for photo_id in photo_ids:
-            yield _stored(*rows[photo_id]) if photo_id in rows else NOT_ASKED
+        row = self._row(f"{_SELECT} photo_id = ?", photo_id)
+        return None if row is None else _stored(*row)
 
     def answers(self) -> Iterator[tuple[str, Stored]]:
         """Yield every photo that has a final answer; damaged answers are left out and counted in a warning."""
