@@ -20,8 +20,8 @@ def test_an_outcome_is_counted_printed_and_explained(outcome: Outcome) -> None:
     assert counts == {outcome: 5}
     assert format_counts(counts).splitlines()[0].split() == [outcome.value, "5", "100.0", "%"]
     facts = DatasetFacts(
-        rows=0, shards=1, classes={}, images=None, filled={}, languages={}, sources={}, retrieved=None, funnel=counts,
-        inputs={}, settings={}, made_with={},
+        rows=0, shards_a_config=1, by_class={}, images=None, filled={}, languages={}, sources={}, retrieved=None,
+        counts={outcome.value: 5}, inputs={}, settings={}, made_with={}, files={}, licenses={}, repeated=0,
     )  # fmt: skip
     assert outcome.meaning
     assert f"| `{outcome.value}` | 5 | 100.0 % | {outcome.meaning} |" in card(facts)

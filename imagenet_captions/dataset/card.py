@@ -10,10 +10,10 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from imagenet_captions.dataset.shards import VERSION, FileEntry, shuffled_with
+from imagenet_captions.dataset.shards import VERSION, Manifest
 from imagenet_captions.errors import printable
 from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.imagenet.classes import ClassSet
@@ -71,35 +71,29 @@ BIBTEX = """\
 """
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """The facts about one dataset; they depend on its inputs and settings alone."""
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts(Manifest):
+    """The manifest of a dataset, and what else its card says; all of it depends on its inputs and settings alone."""
 
     rows: int
-    shards: int  # of each config
-    classes: Mapping[str, int]  # wnid → rows, of those that have at least one
-    images: int | None  # None without an image column
-    filled: Mapping[str, int]
+    shards_a_config: int
+    by_class: Mapping[str, int]  # wnid → rows, of those that have at least one
+    filled: Mapping[str, int]  # column → rows in which it is neither empty nor false; images are not among them
     languages: Mapping[str, int]
     sources: Mapping[str, int]
+    licenses: Mapping[int, int]  # Flickr's number → rows
     retrieved: tuple[str, str] | None  # the first and the last day, such as 2026-11-03
-    funnel: Mapping[Outcome, int]
-    inputs: Mapping[str, str]
-    settings: Mapping[str, Any]
-    made_with: Mapping[str, str]
-    licenses: Mapping[int, int] = field(default_factory=dict)  # Flickr's number → rows
-    repeated: int = 0  # rows with a caption that another row has too
-    measured: Mapping[str, Any] = field(default_factory=dict)  # of `Origin`
+    repeated: int  # rows with a caption that another row has too
 
     @property
     def origin(self) -> str:
         """Return the name of the part of ImageNet that the images are from."""
-        return "the ILSVRC-2012 training set" if self.among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
+        return "the ILSVRC-2012 training set" if self.classes is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
 
     @property
-    def among(self) -> ClassSet:
-        """Return the set of classes that `label` counts over."""
-        return ClassSet.recorded(self.settings)
+    def funnel(self) -> dict[Outcome, int]:
+        """Return the number of inputs per outcome."""
+        return {Outcome(name): count for name, count in self.counts.items()}
 
     def common_languages(self) -> list[str]:
         """Return the codes of the languages that at least one row in a thousand has, sorted; English without any."""
@@ -138,18 +132,18 @@ def _summary(facts: DatasetFacts) -> str:
         if missing := facts.rows - facts.images:
             lacking = f"{missing:,} rows have no image, because the given images do not include it."
     made = "cleaned texts, a `caption` made from them"
-    if facts.settings.get("as_published"):
+    if facts.as_published:
         made = "the exact texts of the source, a `caption` joined from them"
     order = """\
 Rows are sorted by `image_id`, and so by class. A stream in this order shows few classes at a time, so shuffle
 the rows for training."""
-    if (seed := shuffled_with(facts.settings)) is not None:
-        order = f"Rows are shuffled for training with the seed {seed}, over {facts.shards:,} shards."
+    if facts.shuffled is not None:
+        order = f"Rows are shuffled for training with the seed {facts.shuffled}, over {facts.shards_a_config:,} shards."
     return f"""\
 # ImageNet-Captions
 
 Images of {facts.origin} with what their photographers wrote about them on Flickr: title, description
-and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts.among.shown}.
+and tags. {facts.rows:,} rows with {images}, in {len(facts.by_class):,} of {facts.classes.shown}.
 {lacking}
 - config `default`: {made}, the language{image}
 - config `raw`: the same rows with the exact texts of the source
@@ -214,7 +208,7 @@ def _datasheet(facts: DatasetFacts) -> Iterator[str]:
         ("have a caption that another row has too", f"{facts.repeated:,}", share(facts.repeated, facts.rows)),
     ]
     yield from _table(("rows that", "rows", "share"), texts)
-    if facts.settings.get("as_published"):
+    if facts.as_published:
         yield "The texts are those of the source: no cleaning rule was applied."
     else:
         yield "The texts were cleaned by fixed rules; the config `raw` holds them as the source gave them."
@@ -300,13 +294,11 @@ _IMAGES = "The images are under ImageNet's terms of access: non-commercial resea
 _MOST_SHOWN = 5
 
 
-def croissant(
-    facts: DatasetFacts, files: Mapping[str, FileEntry], columns: Mapping[str, Mapping[str, str]]
-) -> dict[str, Any]:
-    """Return the description of a dataset with these Parquet files; paths in it are those in the folder.
+def croissant(facts: DatasetFacts, columns: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return the description of a dataset whose facts list its Parquet files; paths in it are those in the folder.
 
     `columns` has the Arrow type of each column of the configs `data` and `raw`. The description depends on the facts
-    and the files alone: no clock, path or machine name is in it.
+    alone: no clock, path or machine name is in it.
     """
     images = "without the images" if facts.images is None else f"with {facts.images:,} images"
     terms = [] if facts.images is None else [TERMS]
@@ -323,7 +315,7 @@ def croissant(
             "encodingFormat": _PARQUET,
             "sha256": entry.sha256,
         }
-        for name, entry in sorted(files.items())
+        for name, entry in sorted(facts.files.items())
     ]
     outcomes = {column.name: str(column.type) for column in OUTCOMES}
     records = []
@@ -346,7 +338,7 @@ def croissant(
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": "ImageNet-Captions",
         "description": f"Images of {facts.origin} with what their photographers wrote about them on Flickr: "
-        f"{facts.rows:,} rows, {images}, in {len(facts.classes):,} of {facts.among.shown}.",
+        f"{facts.rows:,} rows, {images}, in {len(facts.by_class):,} of {facts.classes.shown}.",
         "url": COLLECTION,
         "version": f"{VERSION}.0.0",
         "datePublished": facts.retrieved[1] if facts.retrieved else _COLLECTED,
@@ -429,8 +421,8 @@ def _responsible_use(facts: DatasetFacts) -> dict[str, Any]:
         common = sorted(known.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
         told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common)
         biases.append(f"Most frequent languages: {told or 'none was detected'}.")
-    if facts.classes:
-        most, least = max(facts.classes.values()), min(facts.classes.values())
+    if facts.by_class:
+        most, least = max(facts.by_class.values()), min(facts.by_class.values())
         biases.append(f"Classes differ in size: the largest has {most:,} rows, the smallest {least:,}.")
     found: dict[str, Any] = {
         "rai:dataCollection": "Photographers wrote the texts for Flickr, not for this dataset; ImageNet's annotators "

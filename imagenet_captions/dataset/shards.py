@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -67,8 +67,9 @@ class Manifest:
 
     @property
     def shuffled(self) -> int | None:
-        """Return the seed of the order of the rows; None if they are sorted by image id."""
-        return shuffled_with(self.settings)
+        """Return the seed of the last filter that shuffled the rows; None if they are sorted by image id."""
+        seeds = [step["shuffle"] for step in self.settings.get("filter", []) if "shuffle" in step]
+        return int(seeds[-1]) if seeds else None
 
     def shards(self, config: str) -> dict[str, int]:
         """Return the shards in the folder `data` or `raw`, in order, with their numbers of rows."""
@@ -77,13 +78,9 @@ class Manifest:
 
     def write(self, folder: Place) -> None:
         """Write the manifest to a dataset folder."""
-        write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
-
-
-def shuffled_with(settings: Mapping[str, Any]) -> int | None:
-    """Return the seed of the last filter that shuffled a dataset with these settings; None if none did."""
-    seeds = [step["shuffle"] for step in settings.get("filter", []) if "shuffle" in step]
-    return int(seeds[-1]) if seeds else None
+        content = asdict(self)
+        own = {each.name: content[each.name] for each in fields(Manifest)}
+        write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **own})
 
 
 class Replaced(InputError):

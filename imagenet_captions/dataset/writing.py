@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.card import DatasetFacts, card, croissant
-from imagenet_captions.dataset.shards import FileEntry, Manifest
+from imagenet_captions.dataset.shards import FileEntry
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
@@ -357,39 +357,38 @@ def finish_dataset(
         for name, counter in shard.values.items():
             values[name].update(counter)
     days = [day.isoformat() for day in sorted(values["retrieved_at"])]
-    images = filled.pop("image", 0) if "image" in data[0].columns else None
     hashes = [part for shard in data for part in shard.captions]
     repeats = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_counts=True)[1]
+    files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
     facts = DatasetFacts(
+        made_with={"imagenet-captions": version("imagenet-captions"), "pyarrow": pa.__version__},
+        inputs=inputs,
+        settings=settings,
+        counts={outcome.value: count for outcome, count in read_outcome_counts(outcomes).items()},
+        images=filled.pop("image", 0) if "image" in data[0].columns else None,
+        files=files,
+        measured=measured,
         rows=sum(shard.rows for shard in data),
-        shards=len(data),
-        classes=values["wnid"],
-        images=images,
+        shards_a_config=len(data),
+        by_class=values["wnid"],
         filled=filled,
         languages=values["language"],
         sources=values["source"],
-        retrieved=(days[0], days[-1]) if days else None,
-        funnel=read_outcome_counts(outcomes),
-        inputs=inputs,
-        settings=settings,
-        made_with={"imagenet-captions": version("imagenet-captions"), "pyarrow": pa.__version__},
         licenses=dict(sorted(values["license"].items())),
+        retrieved=(days[0], days[-1]) if days else None,
         repeated=int(repeats[repeats > 1].sum()),
-        measured=measured,
     )
-    files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
 
     def list_file(name: str, rows: int | None = None) -> None:
         files[name] = FileEntry(sha256(folder / name), (folder / name).stat().st_size, rows)
 
     list_file(OUTCOMES_FILE, read_metadata(outcomes).num_rows)
     columns = {shard.name.split("/")[0]: shard.columns for shard in shards}
-    write_json(folder / CROISSANT, croissant(facts, files, columns))
+    write_json(folder / CROISSANT, croissant(facts, columns))
     write_text(folder / CARD, card(facts))
     list_file(CARD)
     list_file(CROISSANT)
-    counts = {outcome.value: count for outcome, count in facts.funnel.items()}
-    Manifest(facts.made_with, inputs, settings, counts, facts.images, files, measured).write(folder)
+    facts.write(folder)
     return facts
 
 

@@ -17,9 +17,9 @@ from tests.dataset.made import rows, write_captions
 
 
 def made_card(rows: int, **facts: Any) -> str:
-    tables = ("classes", "filled", "languages", "sources", "funnel", "inputs", "settings", "made_with")
-    given: dict[str, Any] = {name: {} for name in tables}
-    return card(DatasetFacts(**{**given, "rows": rows, "shards": 1, "images": None, "retrieved": None, **facts}))
+    tables = "by_class filled languages sources licenses counts inputs settings made_with files".split()
+    given: dict[str, Any] = {**{name: {} for name in tables}, "rows": rows, "shards_a_config": 1, "repeated": 0}
+    return card(DatasetFacts(**{**given, "images": None, "retrieved": None, **facts}))
 
 
 def header(rows: int, **languages: int) -> dict[str, list[str]]:

@@ -46,7 +46,7 @@ if moment == "between shards":
     LOCAL.run = stopping
 if moment == "before the outcomes": before(writing, "write_outcomes")
 if moment == "before the card": before(writing, "card")
-if moment == "before the manifest": before(writing.Manifest, "write")
+if moment == "before the manifest": before(writing.DatasetFacts, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
 if moment == "before the old one goes": before(outputs, "_remove_listed")
