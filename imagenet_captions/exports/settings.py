@@ -45,11 +45,7 @@ COLUMNS = ("image_id", "filename", "wnid", "label", "class_name", "title", "desc
 class ExportSettings:
     """The format, captions and images of an export; None means the default of the target.
 
-    Without `caption` the captions of the dataset are used. `images` is the place of the images: for open-clip-csv a
-    folder whose files the CSV names, for webdataset any source of images, by default the dataset itself. `path_prefix`
-    replaces that folder in the CSV. `seed` sets the order of a WebDataset, and `shard_size` the samples per shard.
-    `clip_benchmark` names the split under which CLIP_benchmark reads the shards. `columns` are further
-    columns of a table, of `COLUMNS`, and `shuffle` is a seed that orders its rows.
+    The images of a WebDataset are the dataset's own by default.
     """
 
     to: str = option("The form to write.", REQUIRED, choices=TARGETS)
@@ -119,12 +115,7 @@ class ExportSettings:
         return told
 
     def command(self, out: Place) -> str:
-        """Return the command that makes the same export again; paths of images and denylist are as they were given.
-
-        >>> from pathlib import Path
-        >>> ExportSettings("slim").command(Path("work/slim.csv"))
-        'imagenet-captions export DATASET --to slim --out slim.csv'
-        """
+        """Return the command that makes the same export again; paths of images and denylist are as they were given."""
         words = ["imagenet-captions", "export", "DATASET"]
         for one, value in changed(self).items():
             if one.name == "deny":

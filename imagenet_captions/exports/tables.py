@@ -83,7 +83,6 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _read(job: Job, columns: Sequence[str]) -> pa.Table:
-    """Read the rows in the order of the dataset, or of `shuffle`."""
     table = job.read_captioned([*columns, *(name for name in job.settings.columns or () if name not in columns)])
     if job.settings.shuffle is None:
         return table
@@ -255,19 +254,11 @@ def _write_markdown(table: pa.Table, path: Path) -> None:
 
 
 def escape(text: str) -> str:
-    r"""Return a text escaped for Markdown, on one line.
-
-    >>> escape("<script> *a|b*")
-    '&lt;script&gt; \\*a\\|b\\*'
-    """
+    """Return a text escaped for Markdown, on one line."""
     folded = " ".join(text.split())
     return "".join(_ENTITIES.get(letter, letter) for letter in _SPECIAL.sub(r"\\\1", folded))
 
 
 def link(text: str, address: str) -> str:
-    """Return a Markdown link, or only the escaped address if it could hold markup or a script.
-
-    >>> link("photo", "https://www.flickr.com/photos/1@N00/2/"), link("photo", "javascript:alert(1)")
-    ('[photo](<https://www.flickr.com/photos/1@N00/2/>)', 'javascript\\\\:alert\\\\(1\\\\)')
-    """
+    """Return a Markdown link, or only the escaped address if it could hold markup or a script."""
     return f"[{escape(text)}](<{address}>)" if _SAFE_PAGE.fullmatch(address) else escape(address)

@@ -55,12 +55,7 @@ class TarJob(NamedTuple):
     ranges: Sequence[ByteRange]
 
 
-class Written(NamedTuple):
-    """A written shard; `broken` counts the images that cannot be used and have no sample."""
-
-    sha256: str
-    samples: int
-    broken: int
+Written = tuple[str, int, int]  # the SHA-256 of a shard, its samples, and the images that cannot be used
 
 
 def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
@@ -72,12 +67,12 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     with scratch_beside(folder / "samples") as scratch:
         rows = job.read_captioned(_COLUMNS, empty_too=True)
         shards = _write_shards(job, rows, _ranges(job, rows, scratch), folder)
-    job.count("broken_image", sum(shard.broken for shard in shards.values()))
-    job.count("exported", sum(shard.samples for shard in shards.values()))
+    job.count("broken_image", sum(broken for _, _, broken in shards.values()))
+    job.count("exported", sum(samples for _, samples, _ in shards.values()))
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
     names = ["sizes.json" if split is None else f"{split}/sizes.json"]
-    write_json(folder / names[0], {PurePosixPath(name).name: shard.samples for name, shard in shards.items()})
+    write_json(folder / names[0], {PurePosixPath(name).name: samples for name, (_, samples, _) in shards.items()})
     if split is not None:
         among = job.shards.manifest.classes
         wnids = local_labels(job.shards.schema()) or classes.wnids(among)
@@ -89,12 +84,10 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
         for name, lines in texts.items():
             write_text(folder / name, "".join(f"{line}\n" for line in lines))
         names += texts
-    digests = {name: shard.sha256 for name, shard in shards.items()}
-    return digests | {name: sha256(folder / name) for name in names}
+    return {name: digest for name, (digest, _, _) in shards.items()} | {name: sha256(folder / name) for name in names}
 
 
 def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:
-    """Return the byte range of each row's image, in the given images or else in the dataset itself."""
     if job.settings.images is not None:
         return job.locate(table, job.settings.images, scratch).ranges
     dataset = job.shards.dataset
@@ -129,7 +122,7 @@ def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], 
     with progress("export", len(order), "samples") as bar:
         for shard in settings.engine.run(write_shard, jobs(), workers, threads=threads):
             shards.append(shard)
-            bar.update(shard.samples)
+            bar.update(shard[1])
     return dict(zip(names, shards, strict=True))
 
 
@@ -147,18 +140,18 @@ def write_shard(job: TarJob) -> Written:
                 if number in faults or ending is None:
                     broken += 1
                     continue
-                sample = tar_of(_members(row, data, ending))
+                sample = _sample(row, data, ending)
                 digest.update(sample)
                 opened.write(sample)
                 samples += 1
         end = bytes(2 * _BLOCK)
         digest.update(end)
         opened.write(end)
-    return Written(digest.hexdigest(), samples, broken)
+    return digest.hexdigest(), samples, broken
 
 
-def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, bytes | memoryview]]:
-    """Return the files of a sample; its JSON has each text as a field, the tags as a list, and the provenance.
+def _sample(row: dict[str, Any], image: memoryview, ending: str) -> bytes:
+    """Return a part of a tar; the JSON has each text as a field, the tags as a list, and the provenance.
 
     open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
     when it has that flag.
@@ -168,12 +161,16 @@ def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[
     for name in _MOMENTS:
         if facts[name] is not None:
             facts[name] = facts.pop(name).isoformat()
-    return [
-        (f"{key}.{ending}", image),
-        (f"{key}.json", _to_json(facts).encode()),
-        (f"{key}.cls", str(row["label"]).encode()),
-        (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
-    ]
+    files: dict[str, bytes | memoryview] = {
+        ending: image,
+        "json": _to_json(facts).encode(),
+        "cls": str(row["label"]).encode(),
+        "txt": (caption if isinstance(caption, str) else "\n".join(caption)).encode(),
+    }
+    parts: list[bytes | memoryview] = []
+    for suffix, data in files.items():
+        parts += [header(f"{key}.{suffix}".encode("ascii"), len(data)), data, bytes(-len(data) % _BLOCK)]
+    return b"".join(parts)
 
 
 def ending_of(image: memoryview) -> str | None:
@@ -203,18 +200,7 @@ def header(name: bytes, size: int) -> bytes:
     """Return the tar header of a file with mode 644, owner 0 and time 0; the name has less than 100 bytes.
 
     `tarfile` takes ten times as long, and a sample has four headers.
-
-    >>> len(header(b"n01440764_10026.jpg", 123))
-    512
     """
     digits = b"%011o\0" % size
     checksum = b"%06o\0 " % (_CONSTANT_SUM + sum(name) + sum(digits))
     return b"".join((name.ljust(100, b"\0"), _AFTER_NAME, digits, _AFTER_SIZE, checksum, _TYPE_AND_MAGIC, _REST))
-
-
-def tar_of(members: Sequence[tuple[str, bytes | memoryview]]) -> bytes:
-    """Return files, by name and content, as a part of a tar."""
-    parts: list[bytes | memoryview] = []
-    for name, data in members:
-        parts += [header(name.encode("ascii"), len(data)), data, bytes(-len(data) % _BLOCK)]
-    return b"".join(parts)

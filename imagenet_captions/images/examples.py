@@ -52,7 +52,6 @@ _DOMAIN = "domain"
 
 LARGEST_IN_MEMORY = 1 << 30  # bytes of images
 _MOST_CLASSES = 1_000_000
-_SHOWN, _LOOKED_AT = 5, 1000
 _BATCH, _TEXTS_AT_ONCE = 1 << 16, 10_000
 _SHARDS_AT_ONCE = 8  # the time goes into waiting for a disk
 _LONGEST_LABEL = 20
@@ -192,11 +191,7 @@ def class_of(key: str) -> Class:
 
 
 def named_classes(names: Sequence[str]) -> tuple[Class, ...]:
-    """Return the classes for a list of names: ImageNet's, if these are wnids or the names of the 1000 in their order.
-
-    >>> named_classes(["n01440764"])[0], named_classes(["frog"])[0]
-    (Class(key='n01440764', name='tench'), Class(key='frog', name='frog'))
-    """
+    """Return the classes for a list of names: ImageNet's, if these are the names of the 1000 in their order."""
 
     def means(name: str, wnid: str) -> bool:  # ILSVRC/imagenet-1k has names such as "tench, Tinca tinca"
         class_ = imagenet.by_wnid(wnid)
@@ -250,11 +245,7 @@ def _first(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return the ids in paths or keys: ImageNet's if a name has one, else the name without an image's ending.
-
-    >>> _ids_of(pa.array(["train/n01440764/n01440764_10026.JPEG", "dogs/1.png", "00017"])).to_pylist()
-    ['n01440764_10026', 'dogs/1', '00017']
-    """
+    """Return the ids in paths or keys: ImageNet's if a name has one, else the name without an image's ending."""
     return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), f"{IMAGE_ENDING}$", "")
 
 
@@ -373,12 +364,10 @@ def _in_separated(source: Place) -> Examples:
         folder = Path.cwd()
     full = pc.binary_join_element_wise(folder.as_posix().rstrip("/"), paths, "/")
     full = pc.if_else(pc.starts_with(paths, "/"), paths, full)
-    rows = spread_rows(len(full), _LOOKED_AT)  # a missing one of many shows later, when it is read
-    if missing := [row for row in rows if not Path(full[row].as_py()).is_file()]:
+    if not (named := Path(full[0].as_py())).is_file():  # another missing one shows when it is read
         raise InputError(
-            f"{source} names {shortened(full[missing[0]], 200)} in row {missing[0] + 1:,}, which is not a file "
-            f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative "
-            "to the file's folder or the working directory"
+            f"{source} names {shortened(named, 200)} in its first row, which is not a file; paths are relative to the "
+            "file's folder or the working directory"
         )
     numbers = _first(columns, _LABELS) if _first(columns, _CLASSES) is None else None
     if numbers is not None and pc.all(pc.match_substring_regex(numbers, r"^(?:[0-9]{1,9})?$")).as_py():

@@ -111,11 +111,7 @@ def image_files(folder: Place) -> Iterator[ImageFile]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is taken for an image: by its ending, or by an image id without one; a hidden one is not.
-
-    >>> [is_image_name(name) for name in ("a/b.JPEG", "n01440764_10026", "README.md", "a/._b.JPEG")]
-    [True, True, False, False]
-    """
+    """Whether a file is taken for an image: by its ending, or by an image id without one; a hidden one is not."""
     return not _is_hidden(name) if name.lower().endswith(_ENDINGS) else image_id(name) is not None
 
 
@@ -125,11 +121,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def wnid_in(name: str) -> str | None:
-    """Return the wnid that a folder or tar is named for, if it is.
-
-    >>> wnid_in("n01440764.tar"), wnid_in("train")
-    ('n01440764', None)
-    """
+    """Return the wnid that a folder or tar is named for, if it is."""
     stem = name[: -len(".tar")] if name.lower().endswith(".tar") else name
     return stem if is_wnid(stem) else None
 

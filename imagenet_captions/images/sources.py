@@ -148,11 +148,7 @@ class ImageSource:
 
 
 def photo_id(name: str) -> str | None:
-    """Return the Flickr photo id in a file's name, or None.
-
-    >>> photo_id("2737866473.jpg"), photo_id("some/00000017.jpg")
-    ('2737866473', None)
-    """
+    """Return the Flickr photo id in a file's name, or None."""
     stem = PurePosixPath(name).stem
     return stem if _PHOTO_ID.fullmatch(stem) else None
 

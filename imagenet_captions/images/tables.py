@@ -78,20 +78,13 @@ def named_images(table: Place) -> str | None:
     return column if named else None
 
 
-def read_paths(table: Place, column: str) -> Iterator[pa.ChunkedArray]:
-    """Yield the paths beside the images, a row group at a time; the images are not read."""
-    with ParquetFile(table) as opened:
-        for group in range(opened.num_row_groups):
-            yield field_of(opened.read_row_group(group, columns=[f"{column}.path"])[column], "path").cast(pa.string())
-
-
 def read_images(
     table: Place, column: str, wanted: Callable[[str | None], bool]
 ) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if the path is wanted; a row group without wanted rows is not read."""
     with ParquetFile(table) as opened:
-        for group, found in enumerate(read_paths(table, column)):
-            paths = found.to_pylist()
+        for group in range(opened.num_row_groups):
+            paths = field_of(opened.read_row_group(group, columns=[f"{column}.path"])[column], "path").to_pylist()
             take = [wanted(path) for path in paths]
             if not any(take):
                 yield from ((path, None) for path in paths)

@@ -101,7 +101,6 @@ class LabelReport:
         return {"settings": self.settings, **self.found, "skipped": self.skipped}
 
     def __str__(self) -> str:
-        """Return the report as the command prints it."""
         lines = [f"text: {', '.join(self.settings['text'])}"]
         rows, known = self.found["rows"], self.found["known_class"]
         for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
@@ -173,16 +172,11 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
 
 
 def report_path(out: Place, ending: str) -> Place:
-    """Return the path of the report on a labeled table.
-
-    >>> report_path(Path("work/yfcc.parquet"), ".json").as_posix()
-    'work/yfcc.report.json'
-    """
+    """Return the path of the report on a labeled table."""
     return out.with_suffix(f".report{ending}")
 
 
 def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns to search for names: those given, else title, description and tags, else the caption."""
     lists = {each.name: each.type.value_type if pa.types.is_list(each.type) else each.type for each in schema}
     readable = [name for name, kind in lists.items() if pa.types.is_string(kind)]
     has = ", ".join(quoted(name, 40) for name in readable[:12]) or "none"
@@ -200,10 +194,7 @@ def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def _labelled_schema(schema: pa.Schema, multi: bool) -> pa.Schema:
-    """Return the schema of the labeled table.
-
-    An input column that has the name of an added one holds the true class, and becomes `true_…`.
-    """
+    """An input column that has the name of an added one holds the true class, and becomes `true_…`."""
     added = [pa.field("label", pa.int64()), pa.field("wnid", pa.string()), pa.field("class_name", pa.string())]
     if multi:
         names = ("labels", "wnids", "class_names")
@@ -262,7 +253,6 @@ def _true_labels(values: pa.Array) -> pa.Array:
 
 
 def _labelled(batch: pa.RecordBatch, multi: bool, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows of a `label_batch` that get a label, with the label's columns added."""
     counts = pc.list_value_length(batch[_NAMED])
     rows = batch.filter(pc.greater(counts, 0) if multi else pc.equal(counts, 1))
     named = rows[_NAMED]
@@ -359,7 +349,6 @@ class _TestSet:
 
 @contextmanager
 def _open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """Open a new Parquet, CSV or TSV file; yields a function that writes a batch."""
     if ending == ".parquet":
         # Images as they are can be read where they stand.
         plain = {"compression": "NONE", "compression_level": None, "use_dictionary": False}
@@ -435,7 +424,7 @@ def _table_of(rows: Iterable[dict[str, Any]], schema: pa.Schema, skipped: Counte
 
 
 def _parquet_schema(files: Sequence[Place]) -> pa.Schema:
-    """Return the schema of all files, without a column `image`: a labeled table is joined with images by its key."""
+    """Leave out a column `image`: a labeled table is joined with images by its key."""
     schemas = []
     for file in files:
         fields = [field for field in read_schema(file) if field.name != "image"]
@@ -446,7 +435,6 @@ def _parquet_schema(files: Sequence[Place]) -> pa.Schema:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type with every text as `string`."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_large_list(kind) or pa.types.is_list(kind):

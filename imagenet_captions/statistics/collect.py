@@ -43,12 +43,7 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Distribution:
-    """The number of occurrences of each whole number.
-
-    >>> words = Distribution({1: 3, 2: 1, 7: 1})
-    >>> words.total, words.mean, words.quantile(0.5), words.largest
-    (5, 2.4, 1.0, 7)
-    """
+    """The number of occurrences of each whole number."""
 
     counts: Mapping[int, int]
 
@@ -76,9 +71,6 @@ class Distribution:
         """Return the first number, the last and the count of the bins 0, 1, 2 to 3, 4 to 7 and so on.
 
         They begin and end with one that is not empty.
-
-        >>> Distribution({1: 3, 2: 1, 7: 1}).bins()
-        [(1, 1, 3), (2, 3, 1), (4, 7, 1)]
         """
         binned: Counter[int] = Counter()
         for value, count in self.counts.items():

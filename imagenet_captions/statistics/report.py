@@ -343,9 +343,6 @@ def choose(image_ids: Iterable[str], count: int) -> list[str]:
     """Choose from ids: one of every class, then a second one, and so on.
 
     A hash of the id decides the order within a class and within a round, so the choice is the same everywhere.
-
-    >>> choose(["n01440764_1", "n01440764_2", "n01443537_7"], 2)
-    ['n01440764_1', 'n01443537_7']
     """
     rounds, earlier = {}, Counter[str]()
     for image_id in sorted(image_ids, key=lambda each: sampling_key(each, 0)):

@@ -17,7 +17,6 @@ from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import TARGETS, ExportSettings
-from imagenet_captions.exports.tables import escape, link
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
@@ -192,14 +191,6 @@ def test_a_release_names_nobody(tmp_path: Path) -> None:
         export(made, tmp_path / "a.md", ExportSettings("attribution"))
     with pytest.raises(InputError, match="CSV or Markdown"):
         export(made, tmp_path / "a.txt", ExportSettings("attribution"))
-
-
-def test_markdown_shows_a_text_as_it_is() -> None:
-    for text in ("# x", "- x", "1. x", "<b>", "a|b", "`x`", "~~x~~", "![x](y)", "http://x.org", "&lt;"):
-        shown = escape(text)
-        assert shown != text
-        assert not any(shown[at] in "|`*[<" and (at == 0 or shown[at - 1] != "\\") for at in range(len(shown)))
-    assert link("x", "https://a.org/>)<script>") == escape("https://a.org/>)<script>")  # only a plain address
 
 
 def test_the_command_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.exports.settings import TARGETS, ExportSettings
 from tests.command_line import invoke
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import contents, images, tar_of, train_folder
@@ -66,11 +65,3 @@ def test_the_command_in_a_receipt_makes_the_same_again(flags: list[str], here: P
     again, second = made_by(["export", "dataset of mine", *command[3:]], Path(out).name)
     assert again == first
     assert second == receipt
-
-
-def test_every_target_and_every_setting_that_shows_is_replayed() -> None:
-    used = {flag for flags in EXPORTS for flag in flags if flag.startswith("--")}
-    silent = {"workers", "engine"}
-    names = {"--" + name.replace("_", "-") for name in vars(ExportSettings("slim")).keys() - silent}
-    assert names <= used
-    assert {flags[1] for flags in EXPORTS} == set(TARGETS)

@@ -15,8 +15,6 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.filtering import filter_to_dataset
-from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
@@ -96,13 +94,15 @@ def test_processes_write_the_same_bytes(tmp_path: Path, pictures: dict[str, byte
 
 
 def test_several_captions_of_an_image_are_lines_and_a_list(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    columns = {"title": ["A title"] * COUNT, "tags": [["b", "c"]] * COUNT}
+    columns = {"title": ["", *["A title"] * (COUNT - 1)], "tags": [[], *[["b", "c"]] * (COUNT - 1)]}
     made = dataset(tmp_path, captions(), columns=columns, images=tmp_path / "pictures")
-    template = CaptionTemplate.parse("title tags captions=list")
+    template = CaptionTemplate.parse("title tags captions=list empty=keep")
     export(made, tmp_path / "wds", ExportSettings("webdataset", caption=template))
-    for sample in read(tmp_path / "wds"):
-        assert sample["txt"] == b"A title\nb c"
-        assert json.loads(sample["json"])["caption"] == ["A title", "b c"]
+    found = {sample["__key__"]: sample for sample in read(tmp_path / "wds")}
+    assert len(found) == COUNT
+    for image_id, texts in ((ids(1)[0], []), (ids(2)[1], ["A title", "b c"])):
+        assert found[image_id]["txt"].decode() == "\n".join(texts)
+        assert json.loads(found[image_id]["json"])["caption"] == texts
 
 
 def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -121,13 +121,6 @@ def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: di
     assert (len(sentences), sentences[0].format(c="tench")) == (80, "a bad photo of a tench.")
     files = json.loads((tmp_path / "bench.json").read_text())["files"]
     assert set(files) == {path.relative_to(tmp_path / "bench").as_posix() for path in split.parent.rglob("*.*")}
-
-
-def test_the_classes_of_local_labels_are_those_left(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
-    filter_to_dataset(made, tmp_path / "local", FilterSettings(local_labels=True), 1)
-    export(tmp_path / "local", tmp_path / "bench", ExportSettings("webdataset", clip_benchmark="train"))
-    assert (tmp_path / "bench" / "classnames.txt").read_text() == "tench\n"
 
 
 def test_clip_benchmarks_own_reader(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -166,12 +159,6 @@ def test_rows_without_caption_or_image_have_no_sample(tmp_path: Path, pictures: 
     assert exported.counts == {"rows": COUNT, **left_out, "exported": COUNT - 5}
     assert json.loads((tmp_path / "wds/sizes.json").read_text()) == {"00000.tar": COUNT - 5}
     assert not {ids(COUNT)[i] for i in (0, 1, 2, 5, 6)} & {sample["__key__"] for sample in read(tmp_path / "wds")}
-
-
-def test_an_empty_caption_stays_if_the_template_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    made = dataset(tmp_path, captions(), columns={"title": ["", *["t"] * (COUNT - 1)]})
-    settings = ExportSettings("webdataset", tmp_path / "pictures", CaptionTemplate.parse("title empty=keep"))
-    assert export(made, tmp_path / "wds", settings).counts == {"rows": COUNT, "exported": COUNT}
 
 
 def test_a_dataset_without_images_needs_them(tmp_path: Path, pictures: dict[str, bytes]) -> None:

@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -60,23 +61,20 @@ def test_other_forms_and_modes(stored: str) -> None:
 
 
 def test_what_is_no_image_is_said() -> None:
-    whole = photos(1)[0]
+    whole, small = photos(1)[0], encoded(Image.new("L", (1, 1)), "PNG")
+    size = struct.pack(">II", 60_000, 60_000) + small[24:29]
+    bomb = small[:16] + size + struct.pack(">I", zlib.crc32(b"IHDR" + size)) + small[33:]
     for data, words in [
         (b"", "zero bytes"),
         (b"<html>", "not an image"),
         (whole[: len(whole) // 2], "cut off"),
         (encoded(picture(40, 30), "PNG")[:-30], "cut off|truncated"),
+        (bomb, "pixels"),
     ]:
         with pytest.raises(BrokenImage, match=words):
             decode(data)
-
-
-def test_a_bomb_is_refused_before_it_is_decoded() -> None:
-    small = encoded(Image.new("L", (1, 1)), "PNG")
-    size = struct.pack(">II", 60_000, 60_000) + small[24:29]
-    bomb = small[:16] + size + struct.pack(">I", zlib.crc32(b"IHDR" + size)) + small[33:]
-    with pytest.raises(BrokenImage, match="pixels"):
-        decode(bomb)
+    with pytest.raises(BrokenImage, match="long and thin"):
+        EvalTransform(CLIP_224)(encoded(Image.new("RGB", (60_000, 1)), "PNG"))
 
 
 def test_a_damaged_jpeg_is_decoded_as_far_as_it_goes() -> None:
@@ -192,26 +190,21 @@ def test_normalising_a_batch_is_what_torchvision_does() -> None:
             assert not out[4:].any()
 
 
-def test_a_thread_of_an_image_is_not_blown_up() -> None:
-    with pytest.raises(BrokenImage, match="long and thin"):
-        EvalTransform(CLIP_224)(encoded(Image.new("RGB", (60_000, 1)), "PNG"))
-
-
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: TrainTransform(CLIP_224, (0.0, 1.0)), "not 0.0 to 1.0"),
+        (lambda: TrainTransform(CLIP_224, crop="left"), "the crop must be .*, not 'left'"),
         (lambda: TwoViews(CLIP_224, strength=2), "jitter"),
+        (lambda: RandAugment(2, 31, 64, (0, 0, 0)), "RandAugment needs 1 operation"),
         (lambda: ImageSpec(0), "1 pixel or more, not 0"),
         (lambda: ImageSpec(crop_fraction=1.5), "1.5"),
         (lambda: ImageSpec(interpolation="lanczos"), "lanczos"),
-        (lambda: ImageSpec(resize_mode="longest"), "longest"),
-        (lambda: ImageSpec(std=(1, 0, 1)), "deviation"),
     ],
 )
-def test_settings_that_are_not_possible(make: object, words: str) -> None:
+def test_settings_that_are_not_possible(make: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_a_placed_crop_is_a_square_of_the_image_as_it_is_resized_for_testing() -> None:
@@ -249,8 +242,3 @@ def test_randaugment_follows_the_generator_alone_and_is_as_strong_as_asked() -> 
     assert one.dtype == torch.uint8
     ten = TrainTransform(ImageSpec(64), augment=RandAugment(2, 10, 64, (124, 116, 104)))
     assert changes(strong) > changes(ten) > changes(weak) > 0, "a strength above 10 is not cut down to it"
-    for operations, strength in ((0, 5), (2, 2), (2, 31)):
-        with pytest.raises(InputError, match="RandAugment needs 1 operation"):
-            RandAugment(operations, strength, 64, (0, 0, 0))
-    with pytest.raises(InputError, match=r"the crop must be .*, not 'left'"):
-        TrainTransform(ImageSpec(64), crop="left")

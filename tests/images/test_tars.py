@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.images.tars import Sample, TarReader, json_object, read_samples
+from imagenet_captions.images.tars import TarReader, json_object, read_samples
 from tests.packager.made import image, tar_of
 
 NAMES = ["a.jpg", "deep/" * 40 + "b.jpg", "ü/c.jpg", "x" * 300 + ".txt", "dir/d.json", "p" * 120 + "/" + "n" * 90]
-FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
 
 def made(form: int) -> bytes:
@@ -25,14 +22,12 @@ def made(form: int) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for number, name in enumerate(NAMES):
-            if form == tarfile.USTAR_FORMAT and len(name) > 255:
-                continue
             info = tarfile.TarInfo(name)
             info.size = 700 * number
             tar.addfile(info, io.BytesIO(bytes([number]) * info.size))
-            for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
                 other = tarfile.TarInfo(f"other {number}{kind.decode()}")
-                other.type, other.linkname = kind, "l" * (150 if form != tarfile.USTAR_FORMAT else 50)
+                other.type, other.linkname = kind, "l" * 150
                 other.size = 5000 if kind in (tarfile.DIRTYPE, tarfile.SYMTYPE) else 0
                 tar.addfile(other)
     return out.getvalue()
@@ -43,14 +38,13 @@ def files_of(path: Path) -> list[tuple[str, bytes]]:
         return [(member.name, tar.read(member.offset, member.size)) for _, member in tar.members()]
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=["ustar", "gnu", "pax"])
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 def test_members_are_those_of_tarfile(tmp_path: Path, form: int) -> None:
-    path = tmp_path / "x.tar"
-    path.write_bytes(made(form))
-    with tarfile.open(path) as tar:
+    (tmp_path / "x.tar").write_bytes(made(form))
+    with tarfile.open(tmp_path / "x.tar") as tar:
         expected = [(each.name, tar.extractfile(each).read()) for each in tar if each.isreg()]  # type: ignore[union-attr]
-    assert len(expected) >= 5
-    assert files_of(path) == expected
+    assert files_of(tmp_path / "x.tar") == expected
+    assert len(expected) == len(NAMES)
 
 
 def test_a_tar_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
@@ -64,10 +58,10 @@ def test_a_tar_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
     assert files_of(tmp_path / "x.tar")
 
 
-def with_header(kind: bytes, size: bytes, content: bytes = b"", mark: int = 0) -> bytes:
+def with_header(kind: bytes, size: bytes, content: bytes = b"") -> bytes:
     """A header of this kind with these bytes as its size, and the sum that belongs to it; then one whole file."""
     header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.GNU_FORMAT))
-    header[156:157], header[124:136], header[482] = kind, size.ljust(12, b"\0"), mark
+    header[156:157], header[124:136] = kind, size.ljust(12, b"\0")
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + content + bytes(-len(content) % 512) + tar_of({"b.jpg": b"b"})
@@ -86,14 +80,6 @@ def with_header(kind: bytes, size: bytes, content: bytes = b"", mark: int = 0) -
 def test_hostile_sizes_are_damage(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(data)
     with pytest.raises(InputError, match="cut off or damaged"):
-        files_of(tmp_path / "x.tar")
-
-
-def test_sparse_files_are_refused(tmp_path: Path) -> None:
-    """Their bytes do not lie in one piece."""
-    data = with_header(b"S", b"1000", bytes(504) + b"\1" + bytes(7) + bytes(512) + b"d" * 512, mark=1)
-    (tmp_path / "x.tar").write_bytes(data)
-    with pytest.raises(InputError, match="holds sparse files; unpack it, and make a plain tar"):
         files_of(tmp_path / "x.tar")
 
 
@@ -123,21 +109,6 @@ def test_files_in_inner_tars_lie_in_the_outermost_file(tmp_path: Path) -> None:
         assert [name for name, _ in tar.members()] == [None, *inner, None]
 
 
-def test_an_inner_tar_does_not_reach_beyond_its_end(tmp_path: Path) -> None:
-    inner = tar_of({"a.jpg": b"a" * 600})
-    for cut in (inner[:512], inner[:1024], inner[:1536]):
-        (tmp_path / "x.tar").write_bytes(tar_of({"n01440764.tar": cut, "n01440765.tar": inner}))
-        with pytest.raises(InputError, match=r"'n01440764\.tar' in .* is cut off or damaged at byte"):
-            files_of(tmp_path / "x.tar")
-
-
-@pytest.mark.parametrize("pack", [gzip.compress, lambda data: b"PK\3\4" + data, lambda data: b"BZh" + data])
-def test_compressed_tars_are_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    (tmp_path / "x.tar").write_bytes(pack(tar_of({"a.jpg": b"x"})))
-    with pytest.raises(InputError, match=r"is compressed, .*; unpack it"):
-        files_of(tmp_path / "x.tar")
-
-
 def test_samples_of_webdataset(tmp_path: Path) -> None:
     members = {
         "a/0.cls": b"7",
@@ -158,13 +129,11 @@ def test_samples_of_webdataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "label"),
-    [(b" 7\n", 7), (b"0" * 17, 0), (b"9" * 18, None), (b"-1", None), (b"", None), ("²".encode(), None)],
+    ("content", "label"), [(b" 7\n", 7), (b"0" * 17, 0), (b"9" * 18, -1), (b"-1", -1), (b"", -1), ("²".encode(), -1)]
 )
-def test_labels(tmp_path: Path, content: bytes, label: int | None) -> None:
-    assert Sample("0", contents={"cls": content}).label() == label
+def test_labels(tmp_path: Path, content: bytes, label: int) -> None:
     (tmp_path / "x.tar").write_bytes(tar_of({"0.jpg": image("x"), "0.cls": content}))
-    assert open_examples(tmp_path / "x.tar").labels.tolist() == [-1 if label is None else label]
+    assert open_examples(tmp_path / "x.tar").labels.tolist() == [label]
 
 
 @pytest.mark.parametrize(
