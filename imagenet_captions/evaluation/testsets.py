@@ -30,7 +30,8 @@ from imagenet_captions.storage.places import expand_pattern
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 _GZIP = b"\x1f\x8b"
-_OUTSIDE, _UNLABELED = "no class of ImageNet's", "no label"
+_UNLABELED = "no label"
+_REASONS = {None: "no class of ImageNet's", "": _UNLABELED}
 _VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}
 # Columns that hold an image's name, in the lists that people publish; "id" is that of klarajanouskova/ImageNet.
 _NAME_COLUMNS = ("id", "image_id", "image", "filename", "file", "name", "imageid")
@@ -90,7 +91,13 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
     known = KNOWN.get(name)
     pictures = _pictures(path, scratch) if known else None
     if known and pictures:
-        return _known_set(known, pictures, _answers_by_folder(known, pictures, path, labels), path)
+        names: list[str] = pictures.ids.to_pylist()
+        folders = [each.rpartition("/")[0].rpartition("/")[2].removeprefix(".") or path.name for each in names]
+        keys = sorted(set(folders))
+        if name == "imagenet" and not any(classes.is_class(key) or key.isdigit() for key in keys):
+            return _known_set(known, pictures, flat_labels(names, path, labels), path)
+        by_folder = read_keys(keys, known, str(path))
+        return _known_set(known, pictures, [by_folder[folder] for folder in folders], path)
     examples = open_examples(path)
     if examples.classes is None or not len(examples):
         raise InputError(
@@ -112,7 +119,7 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
         classes=tuple(Class(each.key, each.name) for each in examples.classes),
         answers=tuple(each.key for each in examples.classes),
         groups=np.arange(len(examples.classes), dtype=np.int64),
-        left_out=_left_out({_UNLABELED: len(examples) - len(kept)}),
+        left_out={_UNLABELED: len(examples) - len(kept)} if len(kept) < len(examples) else {},
     )
 
 
@@ -159,17 +166,6 @@ def _without_gzip(path: Path, scratch: Path) -> Path:
     return plain
 
 
-def _answers_by_folder(known: KnownSet, pictures: Examples, path: Path, labels: Path | None) -> Sequence[str | None]:
-    """Return the answer for each image: by the folder that it lies in directly, or by the labels of flat images."""
-    names: list[str] = pictures.ids.to_pylist()
-    folders = [name.rpartition("/")[0].rpartition("/")[2].removeprefix(".") or path.name for name in names]
-    keys = sorted(set(folders))
-    if known.name == "imagenet" and not any(classes.is_class(key) or key.isdigit() for key in keys):
-        return flat_labels(names, path, labels)
-    answers = read_keys(keys, known, str(path))
-    return [answers[folder] for folder in folders]
-
-
 def _known_set(known: KnownSet, images: Examples, answers: Sequence[str | None], path: Path) -> TestSet:
     """Build a test set from each image's answer: None for other classes than ImageNet's, "" for no label."""
     groups_of = answers_of(known)
@@ -190,16 +186,12 @@ def _known_set(known: KnownSet, images: Examples, answers: Sequence[str | None],
         expected=known.images,
         per_class=known.per_class,
         border=known.border,
-        left_out=_left_out({_OUTSIDE: answers.count(None), _UNLABELED: list(answers).count("")}),
+        left_out={reason: count for answer, reason in _REASONS.items() if (count := list(answers).count(answer))},
         notes=tuple(
             f"{path} looks like {KNOWN[variant].label}; name it {variant}, robustness compares the other"
             for variant in variants
         ),
     )
-
-
-def _left_out(counts: Mapping[str, int]) -> dict[str, int]:
-    return {reason: count for reason, count in counts.items() if count}
 
 
 def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
