@@ -106,14 +106,6 @@ _MICRO_CONTEXT = 24
 _MICRO_TOKENIZER = TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": _MICRO_TOKENS - 512 - 2})
 
 
-@dataclass(frozen=True)
-class ModelPreset:
-    """A named model: its description and its configuration; None for open_clip's configuration of that name."""
-
-    about: str
-    config: ModelConfig | None = None
-
-
 def _spec(size: int) -> ImageSpec:
     return ImageSpec(size=size, mean=_CLIP_MEAN, std=_CLIP_STD, interpolation="bicubic")
 
@@ -156,74 +148,40 @@ _MICRO_BERT: dict[str, Any] = {
 _MICRO_BERT |= {"intermediate_size": 256, **_NO_DROPOUT}
 _MICRO_COATNET = {"img_size": 32, "head_hidden_size": 0, "stem_width": [16, 32], "embed_dim": [32, 64, 128, 128]}
 _MICRO_COATNET |= {"depths": [1, 1, 2, 1]}
-_MICRO_VIT = {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32}
+_MICRO_TRANSFORMER = {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32}
+_MICRO_VIT = {"embed_dim": 128, "vision_cfg": _MICRO_TRANSFORMER, "quick_gelu": False}
 
 
-PRESETS: dict[str, ModelPreset] = {
-    "RN50": ModelPreset("CLIP's ResNet-50"),
-    "RN101": ModelPreset("CLIP's ResNet-101"),
-    "ViT-B-32": ModelPreset("CLIP's ViT-B/32"),
-    "ViT-B-16": ModelPreset("CLIP's ViT-B/16"),
-    "ViT-L-14": ModelPreset("CLIP's ViT-L/14"),
-    "resnet50": ModelPreset(
-        "the ResNet-50 of torchvision and timm, images alone",
-        ModelConfig("resnet50", _spec(224), _timm("resnet50")),
+_CLIPS = ("RN50", "RN101", "ViT-B-32", "ViT-B-16", "ViT-L-14")  # open_clip's configurations of these names
+_OURS = (
+    ModelConfig("resnet50", _spec(224), _timm("resnet50")),
+    ModelConfig("align", _ALIGN_SPEC, temperature=1.0, **_align(640, _LONG, {"image_size": 289}, {})),
+    ModelConfig("align-large", _ALIGN_SPEC, temperature=1.0, **_align(1376, _LONG, _EFFICIENTNET_L2, _BERT_LARGE)),
+    ModelConfig(
+        "align-micro",
+        ImageSpec(32, _HALF, _HALF, "bicubic"),
+        **_align(128, _MICRO_TOKENIZER, _MICRO_EFFICIENTNET, _MICRO_BERT),
     ),
-    "align": ModelPreset(
-        "ALIGN-style, EfficientNet-B7 and BERT-Base",
-        ModelConfig("align", _ALIGN_SPEC, temperature=1.0, **_align(640, _LONG, {"image_size": 289}, {})),
+    ModelConfig(
+        "basic",
+        _spec(224),
+        _timm("coatnet_0_224", head_hidden_size=0),
+        dim=1024,
+        **_text(1024, 16, 6, _BYTE_PAIRS, _LONG),
     ),
-    "align-large": ModelPreset(
-        "ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large",
-        ModelConfig("align-large", _ALIGN_SPEC, temperature=1.0, **_align(1376, _LONG, _EFFICIENTNET_L2, _BERT_LARGE)),
+    ModelConfig(
+        "basic-medium",
+        _spec(224),
+        _timm("coatnet_3_224", head_hidden_size=0),
+        dim=1024,
+        **_text(1024, 8, 12, _BYTE_PAIRS, _LONG),
     ),
-    "align-micro": ModelPreset(
-        "ALIGN-style for a CPU, 32 x 32",
-        ModelConfig(
-            "align-micro",
-            ImageSpec(32, _HALF, _HALF, "bicubic"),
-            **_align(128, _MICRO_TOKENIZER, _MICRO_EFFICIENTNET, _MICRO_BERT),
-        ),
-    ),
-    "basic": ModelPreset(
-        "BASIC-S: CoAtNet-0 and a transformer of 6 layers",
-        ModelConfig(
-            "basic",
-            _spec(224),
-            _timm("coatnet_0_224", head_hidden_size=0),
-            dim=1024,
-            **_text(1024, 16, 6, _BYTE_PAIRS, _LONG),
-        ),
-    ),
-    "basic-medium": ModelPreset(
-        "BASIC-M: CoAtNet-3 and a transformer of 12 layers",
-        ModelConfig(
-            "basic-medium",
-            _spec(224),
-            _timm("coatnet_3_224", head_hidden_size=0),
-            dim=1024,
-            **_text(1024, 8, 12, _BYTE_PAIRS, _LONG),
-        ),
-    ),
-    "basic-micro": ModelPreset(
-        "BASIC-style for a CPU, 32 x 32",
-        ModelConfig("basic-micro", _spec(32), _timm("coatnet_0_224", **_MICRO_COATNET), dim=128, **_MICRO_TEXT),
-    ),
-    "micro": ModelPreset(
-        "a small convolutional network and text transformer for a CPU, 32 x 32",
-        ModelConfig("micro", _spec(32), TowerConfig("micro", {"widths": [16, 32, 64, 128]}), dim=128, **_MICRO_TEXT),
-    ),
-    "vit-micro": ModelPreset(
-        "a small Vision Transformer and text transformer for a CPU, 32 x 32",
-        ModelConfig(
-            "vit-micro",
-            _spec(32),
-            TowerConfig("open_clip", {"embed_dim": 128, "vision_cfg": _MICRO_VIT, "quick_gelu": False}),
-            dim=128,
-            **_MICRO_TEXT,
-        ),
-    ),
-}
+    ModelConfig("basic-micro", _spec(32), _timm("coatnet_0_224", **_MICRO_COATNET), dim=128, **_MICRO_TEXT),
+    ModelConfig("micro", _spec(32), TowerConfig("micro", {"widths": [16, 32, 64, 128]}), dim=128, **_MICRO_TEXT),
+    ModelConfig("vit-micro", _spec(32), TowerConfig("open_clip", _MICRO_VIT), dim=128, **_MICRO_TEXT),
+)
+# The models that this package names; docs/design/presets.md describes them.
+PRESETS: dict[str, ModelConfig | None] = {**dict.fromkeys(_CLIPS), **{config.name: config for config in _OURS}}
 
 
 def check_name(name: str) -> None:
@@ -244,7 +202,7 @@ def config_of(name: str) -> ModelConfig:
     library, _, rest = name.partition(":")
     if library != "open_clip":
         check_name(name)
-    if name in PRESETS and (config := PRESETS[name].config) is not None:
+    if (config := PRESETS.get(name)) is not None:
         return config
     if library == "timm":
         from imagenet_captions.models import timm as timm_models

@@ -51,20 +51,13 @@ def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module,
 
 
 def architecture_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's arguments with tuples, as timm expects them, in place of JSON's lists.
-
-    Raises InputError for arguments that do not say how the model is built, such as `checkpoint_path`, and for rates
-    that are not numbers.
-    """
+    """Return a model's arguments with tuples in place of JSON's lists; refuse those that do not say how it is built."""
     others = sorted(set(arguments) - _ARCHITECTURE)
     if others:
         raise InputError(
             f"the model's description passes {quoted(others[0])} to timm, which is not known to be harmless; remove it "
             "from the description, or build the model with timm and give its weights as timm:NAME@FILE"
         )
-    for name, value in arguments.items():
-        if name.endswith("_rate") and not isinstance(value, (int, float)):  # timm would fail only when it computes
-            raise InputError(f"the model's description says {name} {quoted(value)}, which is not a number; correct it")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
 
 

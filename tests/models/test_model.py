@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_an_image_tower_goes_into_another_model() -> None:
 
 def test_every_preset_survives_a_file_and_stands_on_the_page_with_its_sizes() -> None:
     page = (Path(__file__).parents[2] / "docs" / "design" / "presets.md").read_text(encoding="utf-8")
-    for name, preset in PRESETS.items():
+    for name in PRESETS:
         config = config_of(name)
         assert config.name == name
         assert config_from_dict(config.to_dict()).to_dict() == config.to_dict()
@@ -154,8 +155,9 @@ def test_every_preset_survives_a_file_and_stands_on_the_page_with_its_sizes() ->
         ]
         sizes = [f"{each:.1f} M" for each in millions]
         texts = [f"{config.dim:,}", str(config.tokenizer.context_length)] if config.tokenizer else ["", ""]
-        cells = [f"`{name}`", preset.about, str(model.spec.size), f"{model.width:,}", *texts, *sizes]
-        assert f"| {' | '.join(cells)} |" in page
+        cells = ["", str(model.spec.size), f"{model.width:,}", *texts, *sizes]
+        (line,) = re.findall(rf"^\| `{name}` .*$", page, re.MULTILINE)
+        assert f"{' | '.join(cells)} |" in line
 
 
 def test_aligns_pixels_and_batch_statistics() -> None:

@@ -82,7 +82,6 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
         ({"block_args": {}}, "passes 'block_args' to timm"),
         ({"act_layer": "nothing"}, "cannot be loaded"),
         ({"depths": [2, 2]}, "cannot be loaded"),
-        ({"drop_rate": "much"}, "says drop_rate 'much', which is not a number"),
     ],
 )
 def test_a_description_only_says_how_a_model_is_built(
