@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def checkpoint_blocks(model: nn.Module) -> int:
     if not blocks:
         raise InputError("`grad_checkpointing=True` has no effect on this model, which has no blocks; leave it out")
     for block in blocks:
-        block.forward = _checkpointed(block, block.forward)
+        block.forward = partial(_computed_again, block, block.forward)
     return len(blocks)
 
 
@@ -88,17 +89,13 @@ def _outermost(module: nn.Module) -> Iterator[nn.Module]:
             yield from _outermost(child)
 
 
-def _checkpointed(block: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*arguments: Any, **named: Any) -> Any:
-        if not (block.training and torch.is_grad_enabled()):
-            return forward(*arguments, **named)
+def _computed_again(block: nn.Module, forward: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def contexts() -> tuple[Any, Any]:
+        return nullcontext(), _statistics_as_they_are(block)
 
-        def contexts() -> tuple[Any, Any]:
-            return nullcontext(), _statistics_as_they_are(block)
-
-        return checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **named)
-
-    return run
+    if not (block.training and torch.is_grad_enabled()):
+        return forward(*arguments, **named)
+    return checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **named)
 
 
 @contextmanager

@@ -30,12 +30,9 @@ TOKENIZER_FILE = "tokenizer.json"
 def load_model(source: str) -> Model:
     """Load a model with its weights, on the CPU and in evaluation mode.
 
-    The source is a folder of a run or a model (ours, open_clip's, timm's or transformers', recognized by its files), a
-    Lightning checkpoint of ours, or a library and a name: `open_clip:NAME@TAG`, `open_clip:NAME@FILE`, `timm:NAME`,
-    `timm:NAME@FILE`, `transformers:NAME`. The libraries' own spellings `hf-hub:ORG/NAME` and `local-dir:FOLDER` do as
-    names. Weights that a library keeps on a hub are downloaded from it.
-
-    Raises InputError, in one sentence, for what is missing or does not fit. No code of a checkpoint is run.
+    The source is a folder of a run or a model (ours, open_clip's, timm's or transformers'), a Lightning checkpoint of
+    ours, or a library and a name, such as `open_clip:NAME@TAG` or `timm:NAME@FILE`; docs/reference/models.md has them
+    all. Raises InputError, in one sentence, for what is missing or does not fit. No code of a checkpoint is run.
     """
     check_source(source)
     library, rest = split_library(source)
@@ -130,9 +127,8 @@ _TOLERANCE = 1e-5
 def export_model(source: str, library: str, out: Path) -> Path:
     """Write the model of `source` as a folder that `library` loads by itself, without this package; return the folder.
 
-    The source is whatever `load_model` reads: a run, a model folder, a checkpoint, another library's model. The library
-    is one of `LIBRARIES`. The folder appears when it is whole: the library has loaded it, and its features of a few
-    images and texts are those of the model within 1e-5.
+    The source is whatever `load_model` reads. The folder appears when it is whole: the library has loaded it, and its
+    features of a few images and texts are those of the model within 1e-5.
 
         export_model("runs/clip", "open_clip", Path("clip-for-open-clip"))
         # open_clip.create_model_and_transforms("local-dir:clip-for-open-clip")

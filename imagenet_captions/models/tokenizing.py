@@ -125,18 +125,14 @@ def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -
     return TokenizerConfig("json", context_length, int(tokenizer.pad_token_id), backend.to_str(), kept)
 
 
-TOKENIZER_FILE = "tokenizer.json"
-SETTINGS_FILE = "tokenizer_config.json"
-
 # The words that open_clip's SimpleTokenizer cuts a text into before it looks for pairs.
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def write_tokenizer(config: TokenizerConfig, folder: Path) -> None:
-    """Write a model's tokenizer for `AutoTokenizer.from_pretrained(folder)`.
+    """Write a model's tokenizer for `AutoTokenizer.from_pretrained(folder)`, without open_clip's cleaning of texts.
 
-    Texts are filled up with the end mark and not with 0, which is also "!"; what stands behind the end mark changes no
-    feature. The cleaning of open_clip (ftfy, HTML entities) is not part of these files; open_clip applies it itself.
+    Texts are filled up with the end mark and not with 0, which is also "!"; what stands behind it changes no feature.
     """
     if config.kind == "clip":
         tokenizer, start, end = _byte_pair_tokenizer(config)
@@ -146,7 +142,7 @@ def write_tokenizer(config: TokenizerConfig, folder: Path) -> None:
         special = {"pad_token": str(tokenizer.id_to_token(config.pad_id))}
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    write_text(folder / TOKENIZER_FILE, tokenizer.to_str())
+    write_text(folder / "tokenizer.json", tokenizer.to_str())
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.context_length,
@@ -154,7 +150,7 @@ def write_tokenizer(config: TokenizerConfig, folder: Path) -> None:
         "clean_up_tokenization_spaces": False,
         **special,
     }
-    write_json(folder / SETTINGS_FILE, settings)
+    write_json(folder / "tokenizer_config.json", settings)
 
 
 def _byte_pair_tokenizer(config: TokenizerConfig) -> tuple[Tokenizer, str, str]:

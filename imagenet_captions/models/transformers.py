@@ -165,11 +165,6 @@ def spec_from(values: Mapping[str, Any]) -> ImageSpec:
     """Read the settings of an image processor, as CLIP's and EfficientNet's have them.
 
     EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalize: the same as a mean and deviation of a half.
-
-    >>> half = spec_from({"size": {"height": 346, "width": 346}, "crop_size": {"height": 289, "width": 289},
-    ...     "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "resample": 2})
-    >>> half.size, [round(value, 3) for value in half.mean + half.std], half.interpolation, half.resize_mode
-    (289, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 'bilinear', 'squash')
     """
     scale = float(values.get("rescale_factor", 1 / 255)) * 255 if values.get("do_rescale", True) else 255.0
     offset = 1.0 if values.get("rescale_offset") else 0.0
@@ -194,11 +189,12 @@ def write(model: Model, folder: Path) -> None:
     kind, tokenizer = model.config.image.kind, model.config.tokenizer
     if tokenizer is None or kind not in (*KINDS, "open_clip"):
         raise no_code(model, "transformers")
-    state = _renamed(model, _PARTS)
     if kind == "open_clip":
         whole: Any = CLIPModel(_clip_config(model))
-        state = _clip_state(_renamed(model, _PARTS | _LAYERS))
+        state = _renamed(model, _PARTS | _LAYERS)
+        state["text_projection.weight"] = state.pop("text_model.text_projection").T
     else:
+        state = _renamed(model, _PARTS)
         whole = KINDS[kind][1](_config_from(kind, model.config.image.options["config"]))
         if kind == "align":
             state["temperature"] = torch.exp(-state.pop("logit_scale"))
@@ -271,24 +267,17 @@ _LAYERS = {
 
 def _renamed(model: Model, names: Mapping[str, str]) -> dict[str, Tensor]:
     """Return the weights of both towers and the temperature by their names in transformers."""
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(("head.", "projector.")):
             for ours, theirs in names.items():
                 name = name.replace(ours, theirs)
-            state[name] = value
+            if "in_proj_" in name:  # of open_clip: queries, keys and values in one
+                thirds = zip("qkv", value.chunk(3), strict=True)
+                state |= {name.replace("in_proj_", f"{part}_proj."): third for part, third in thirds}
+            else:
+                state[name] = value
     return state
-
-
-def _clip_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with queries, keys and values apart, and the text projection as a layer."""
-    found = {name: value for name, value in state.items() if "in_proj_" not in name}
-    found["text_projection.weight"] = found.pop("text_model.text_projection").T
-    for name in state.keys() - found.keys():
-        if "in_proj_" in name:
-            for part, third in zip("qkv", state[name].chunk(3), strict=True):
-                found[name.replace("in_proj_", f"{part}_proj.")] = third
-    return found
 
 
 def _clip_config(model: Model) -> CLIPConfig:
