@@ -76,8 +76,7 @@ class Batch:
 class Loader:
     """The batches of samples, for a loop over them or for Lightning; `shares` says which ones.
 
-    A broken image ends the run with an InputError that names it, at the step that it belongs to: nothing is left out
-    without a word.
+    A broken image ends the run with an InputError that names it, at the step that it belongs to.
     """
 
     def __init__(self, samples: Samples, shares: Iterable[Share], workers: int, pin_memory: bool = False) -> None:

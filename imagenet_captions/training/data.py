@@ -150,11 +150,7 @@ def open_rows(data: Path, ids: Path | None) -> Examples:
 
 
 def count_classes(data: Path, ids: Path | None = None, caption: str | None = None, seed: int = 0) -> list[ClassCount]:
-    """Count the images and mentions of each class of the data as a run reads it.
-
-    The captions are those of the run's first epoch. One counts once for each class that it names, whatever its image
-    shows. Raises InputError for data without labels.
-    """
+    """Count the images of each class, and the captions of a run's first epoch that name it, whatever they show."""
     examples = open_rows(data, ids)
     classes = examples.classes
     if classes is None or not (examples.labels >= 0).any():
@@ -168,11 +164,10 @@ def count_classes(data: Path, ids: Path | None = None, caption: str | None = Non
 
 @dataclass(frozen=True)
 class TorchDataset:
-    """A map-style dataset; item `row` is a dictionary with `image`, `caption`, `label` and `image_id`.
+    """A map-style dataset; item `row` is a dictionary with `image`, `caption`, `label` (-1: unknown) and `image_id`.
 
-    `label` counts the classes in `classes`; it is -1 where it is unknown. Whatever a transform draws from torch's
-    generator depends on the seed, the epoch and the row alone, and so do captions of a template with choices. The epoch
-    is that of a `ResumableSampler`, or else 0.
+    What a transform draws from torch's generator depends on the seed, the epoch of a `ResumableSampler` (or 0) and the
+    row alone, and so do captions of a template with choices.
     """
 
     examples: Examples

@@ -37,10 +37,7 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
 
 
 def contrastive_loss(model: Model, batch: Batch, *, clip_loss: Any, label_smoothing: float) -> Tensor:
-    """Return CLIP's loss: each image among all texts and each text among all images, of all processes.
-
-    Each process computes its own rows, by open_clip's code, whose own loss has no label smoothing.
-    """
+    """Return CLIP's loss by open_clip's code, which itself has no label smoothing; each process computes its own rows."""
     assert model.logit_scale is not None
     assert batch.tokens is not None
     images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
@@ -150,8 +147,7 @@ _HIGHEST_LOGIT_SCALE = math.log(100)  # as in CLIP's paper
 class TrainingModule(LightningModule):
     """A model with its loss and its optimizer.
 
-    What is random in a step, dropout for one, follows from the seed, the step and the process, and the learning rate
-    from the step: a resumed run goes on as an unbroken one does.
+    What is random in a step follows from the seed, the step and the process, so that a resumed run goes on the same.
     """
 
     def __init__(self, model: Model, recipe: Recipe, length: Length, seed: int, log_every: int) -> None:
@@ -218,8 +214,7 @@ class TrainingModule(LightningModule):
     def check_numbers(self) -> None:
         """Raise InputError if a loss since the start or a weight is NaN or infinite.
 
-        This comes before a good checkpoint is overwritten. Looking at a loss waits for the device, so it is done only
-        here; the step at which it happened is kept there.
+        Looking at a loss waits for the device, so it is done only here, before a good checkpoint is overwritten.
         """
         step, what = self.global_step, ""
         if self._bad_step is not None:

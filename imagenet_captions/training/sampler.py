@@ -84,8 +84,8 @@ class ResumableSampler:
                 torch.save({"sampler": sampler.state_dict(), ...}, "last.pt")
 
     A loader's workers read ahead, so only `counted` knows which batches the loop has had. `batch_size` counts the rows
-    of all processes together: each of `world_size` processes gets an equal share of every batch. A run may go on with
-    another number of processes. The rows left at an epoch's end, fewer than a batch, are not in that epoch.
+    of all processes together, which share each batch equally; a run may go on with another number of them. The rows
+    left at an epoch's end, fewer than a batch, are not in that epoch.
     """
 
     def __init__(self, data: Sized, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:

@@ -48,8 +48,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     """Train a model, or resume a run that was stopped; a finished run is left as it is.
 
     The run's folder has settings.json, checkpoints/last.ckpt, logs/, model/ and, last of all, done.json. Of several
-    processes all call this, and the first one alone has the result. Raises InputError for what the user has to mend,
-    StoppedEarly after SIGTERM.
+    processes all call this, and the first one alone has the result. Raises InputError, and StoppedEarly after SIGTERM.
     """
     first, out = process_rank() == 0, settings.out
     check_launch(settings.devices, settings.nodes)
