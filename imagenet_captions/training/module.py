@@ -37,7 +37,7 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
 
 
 def contrastive_loss(model: Model, batch: Batch, *, clip_loss: Any, label_smoothing: float) -> Tensor:
-    """Return CLIP's loss by open_clip's code, which itself has no label smoothing; each process computes its own rows."""
+    """Return CLIP's loss by open_clip's code, which has no label smoothing; each process computes its own rows."""
     assert model.logit_scale is not None
     assert batch.tokens is not None
     images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
