@@ -1,9 +1,6 @@
 """Run an ablation from its settings to its report.
 
-OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, its answers), and
-run.json says what both were made from; OUT/inputs holds what was made for them. All of these are whole or not there, so
-that a killed ablation goes on with the same command. Several factors may share OUT: a run that two of them need is
-trained once.
+Every file in OUT is whole or not there, so that a killed ablation goes on with the same command.
 """
 
 from __future__ import annotations
@@ -28,10 +25,10 @@ from torch.multiprocessing.spawn import ProcessExitedException, spawn
 from imagenet_captions.ablations.comparing import FactorResult, RunResult
 from imagenet_captions.ablations.factors import make_tables, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
-from imagenet_captions.ablations.micro import with_shifts, with_texts
+from imagenet_captions.ablations.micro import CLEAN, with_texts, write_micro_shifts
 from imagenet_captions.ablations.plan import Planned, check_fairness, plan_runs
 from imagenet_captions.ablations.report import Report
-from imagenet_captions.ablations.runs import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.runs import FROM_TEXT, Run, Table, TrainingSet
 from imagenet_captions.ablations.settings import (
     DOMAIN,
     EVERY_FACTOR,
@@ -270,9 +267,11 @@ def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
     datasets, tests = dict(settings.data), dict(settings.tests or {})
     if micro:
         datasets = {name: with_texts(path, folder / f"{name}.parquet") for name, path in datasets.items()}
-        tests = with_shifts(next(iter(tests.values())), folder)
+        clean = next(iter(tests.values()))
+        tests = {CLEAN: clean, **write_micro_shifts(clean, folder / f"shifts-{digest(clean)[:10]}")}
     inputs = Inputs(folder, datasets)
-    ask = settings.ask([inputs.training_set(name) for name in settings.data])
+    opened = {name: inputs.examples(datasets[name]) for name in settings.data}
+    ask = settings.ask([TrainingSet(name, len(each), each.classes is not None) for name, each in opened.items()])
 
     def tables_of(factors: Sequence[str]) -> tuple[Table, ...]:
         wanted = ask

@@ -1,6 +1,5 @@
 """Compare arms on the same test images: differences in accuracy and in effective robustness, and sentences about them.
 
-Effective robustness is by the testbed's curves, or in miniature by the line through the micro's own supervised runs.
 With several seeds a difference is one for new seeds and new images (`over_seeds_and_images`). With one seed it is
 between two trained models: McNemar's test and Bonett and Price's interval for accuracies, else a bootstrap.
 """
@@ -359,7 +358,7 @@ def compare_curves(factor: FactorResult, tests: Sequence[str], micro: bool) -> I
 
 
 def _points(both: Sequence[Sequence[Sequence[RunResult]]], parts: Sequence[Sequence[str]]) -> list[list[Floats]]:
-    """Return the log-odds of each curve and seed, [sizes, 1 + draws, sets]; the sets of a part have the same images."""
+    """Return the log-odds of each curve and seed, [sizes, 1 + draws, sets]; a part's sets have the same images."""
     answers = {result.run.name: result.answers for curve in both for arm in curve for result in arm}
     drawn = [_accuracies(answers, part, at) for at, part in enumerate(parts)]
     found = dict(zip(answers, logit(np.concatenate(drawn, axis=2)).transpose(1, 0, 2), strict=True))

@@ -180,7 +180,7 @@ def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: A
     if data.labelled:
         arms.append(ask.matched(f"labels-{name}", data, pick, share=share, stem=f"supervised-matched{end}"))
     named = replace(pick, labels=FROM_TEXT, named_rows=ask.named)
-    few = f"-{ask.named}" if ask.named else ""
+    few = "-all" if ask.sizes else f"-{ask.named}" if ask.named else ""
     stem = f"text-labels{end}{few}"
     arms.append(ask.matched(f"text-labels-{name}", data, named, share=share, steps_of=arms[0].name, stem=stem))
     return arms

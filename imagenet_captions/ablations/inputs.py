@@ -56,11 +56,6 @@ class Inputs:
             self._opened[path] = open_examples(path)
         return self._opened[path]
 
-    def training_set(self, name: str) -> TrainingSet:
-        """Return a data set's number of rows, and whether it has labels."""
-        examples = self.examples(self.datasets[name])
-        return TrainingSet(name, len(examples), examples.classes is not None)
-
     def mix(self, name: str, micro: bool) -> TrainingSet:
         """Return the data set whose domains are mixed, which in miniature is made of the data set of this name."""
         examples = self.examples(self.datasets[name])

@@ -1,15 +1,9 @@
 """The data of micro ablations: texts made for images that have none, test images under shifts, and domains.
 
-Language can only be varied where there is language, so each image gets texts that differ as Flickr's do: names and
-synonyms, looks that are really the image's, scenes that hint at the class, and words that say nothing. They are made
-up, and no result on them says anything about real text. micro_words.tsv has the words: our choice, and few, since a
-text tower of a million weights has to learn all of them. Its second column is the class, or the value of an attribute,
-that a text goes with. In sentences `{subject}` is the class's name or a synonym, `{look}` is an attribute of the image,
-and the other fields are drawn from the list of that name.
-
-The natural shifts of the paper (V2, R, Sketch, ObjectNet) are other photos of the same classes, chosen by people. The
-shifts here (blur, noise, less contrast) are arithmetic on the pixels of the one test set; they say how a model takes
-such arithmetic and nothing about natural shifts, which no set of 32 x 32 images offers.
+Texts differ as Flickr's do: names and synonyms, looks that are really the image's, scenes that hint at the class, and
+words that say nothing. The second column of micro_words.tsv is the class, or the value of an attribute, that a text
+goes with. In sentences `{subject}` is the class's name or a synonym, `{look}` an attribute of the image, and the other
+fields are drawn from the list of that name. Shifts are arithmetic on pixels, and say nothing about natural ones.
 """
 
 from __future__ import annotations
@@ -35,7 +29,7 @@ from imagenet_captions.dataset.writing import IMAGE
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.examples import Class, Examples, Texts, open_examples, require_classes
-from imagenet_captions.storage.files import digest, replacing
+from imagenet_captions.storage.files import replacing
 from imagenet_captions.storage.parquet import open_parquet_writer
 
 Pixels = npt.NDArray[np.uint8]
@@ -286,23 +280,17 @@ def with_texts(source: Path, made: Path) -> Path:
     examples = open_examples(source)
     if any(examples.texts(row) != Texts() for row in range(len(examples))):
         return source
-    write_micro_dataset(source, made)
+    write_micro_dataset(examples, made)
     return made
 
 
-def with_shifts(clean: Path, folder: Path) -> dict[str, Path]:
-    """Return the test sets of a micro ablation: the one given, and one for each shift, which are made once."""
-    return {CLEAN: clean, **write_micro_shifts(clean, folder / f"shifts-{digest(clean)[:10]}")}
-
-
-def write_micro_dataset(source: Path, out: Path, seed: int = 0) -> None:
-    """Copy labeled images with texts made for them, which an image's id decides together with the seed."""
+def write_micro_dataset(examples: Examples, out: Path, seed: int = 0) -> None:
+    """Write labeled images with texts made for them, which an image's id decides together with the seed."""
 
     def described(row: dict[str, Any], at: int) -> dict[str, Any]:
         pixels = read_pixels(row["image"]["bytes"], row["image_id"])
         return {**row, **vars(micro_texts(pixels, row["class_name"], row["image_id"], seed))}
 
-    examples = open_examples(source)
     write_examples(out, examples, examples.labels, require_classes(examples), TEXTS, described)
 
 

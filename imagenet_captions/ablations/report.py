@@ -127,7 +127,13 @@ class Report:
         if factor.tested_arms():
             parts.append(f"### {name}: effective robustness")
             parts += self._in_miniature(factor, baseline) if self.micro else self._by_testbed(factor)
-        parts += [f"### {name}: what the models were given", _samples(factor)]
+        samples = []
+        for arm, sample in ((arm, sample) for arm, found in factor.samples.items() for sample in found):
+            pictures = " ".join(f'<img src="samples/{name}" width="96">' for name in sample.pictures)
+            texts = escape(arm), pictures, escape(sample.text), escape(sample.label)
+            samples.append([text or "—" for text in texts])
+        given = table(["arm", "image", "text", "class"], samples)
+        parts += [f"### {name}: what the models were given", given]
         parts += [f"### {name}: comparisons", escape(factor_sentence(rows), longest=4000)]
 
         def sentences(first: str, second: str, otherwise: str) -> str:
@@ -226,16 +232,6 @@ class Report:
         notes = "\n".join(f"- {escape(note)}" for note in write_notes(report))
         shown = format_robustness(report).replace("```", "'''")
         return [f"![effective robustness]({figure})", notes, f"```text\n{shown}\n```"]
-
-
-def _samples(factor: FactorResult) -> str:
-    rows = []
-    for arm, found in factor.samples.items():
-        for sample in found:
-            pictures = " ".join(f'<img src="samples/{name}" width="96">' for name in sample.pictures)
-            cells = escape(arm), pictures, escape(sample.text), escape(sample.label)
-            rows.append([cell or "—" for cell in cells])
-    return table(["arm", "image", "text", "class"], rows)
 
 
 def _within(value: float, low: float, high: float) -> str:

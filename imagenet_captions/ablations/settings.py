@@ -31,11 +31,6 @@ _FORMAT = 2  # of the record; older folders keep other files
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
-def parse_factor(name: str) -> tuple[str, ...]:
-    """Return the factors that a name stands for."""
-    return FACTORS if name == "all" else (name,)
-
-
 def parse_places(given: Sequence[str], what: str) -> dict[str, Path]:
     """Parse places as users write them: NAME=PATH, or PATH alone, which is named after its file or folder.
 
@@ -83,7 +78,7 @@ class AblateSettings:
         "needs a column `domain` in the data, and with micro makes one.",
         metavar="FACTOR",
         choices=(*EVERY_FACTOR, "all"),
-        reads=parse_factor,
+        reads=lambda name: FACTORS if name == "all" else (name,),
         many=False,
     )
     data: Mapping[str, Path] = argument(
