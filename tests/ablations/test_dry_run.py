@@ -1,8 +1,9 @@
-"""What a dry run prints, and the report of the paper's preset, without training a ResNet-50."""
+"""What a dry run and the docs say, and the report of the paper's preset, without training a ResNet-50."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from imagenet_captions.ablations.inputs import Rows
 from imagenet_captions.ablations.plan import plan_runs
 from imagenet_captions.ablations.report import Report
 from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
-from imagenet_captions.ablations.settings import FACTORS, AblateSettings
+from imagenet_captions.ablations.settings import EVERY_FACTOR, FACTORS, AblateSettings
 from imagenet_captions.ablations.testing import TextSample
 from imagenet_captions.errors import InputError
 from tests.ablations.made import read_rows, write_micro_set
+from tests.command_line import understood
 
 
 @pytest.fixture
@@ -154,3 +156,25 @@ def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Pa
     Report(tmp_path, False, 1, {"a": 100}, ("mine",)).write(tmp_path / "report.md", [factor])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Not measured: give --on imagenet=PATH" in report
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+HOW_TO = (DOCS / "how-to" / "ablate.md").read_text(encoding="utf-8")
+DESIGN = (DOCS / "design" / "experiments.md").read_text(encoding="utf-8")
+
+
+def test_every_factor_has_a_section_with_its_arms() -> None:
+    sections = dict(re.findall(r"^## (\S+): .*?\n(.*?)(?=^## |\Z)", DESIGN, re.DOTALL | re.MULTILINE))
+    assert sorted(sections) == sorted(EVERY_FACTOR)
+    assert all("**The arms**" in text for text in sections.values())
+    assert all(f"| `{factor}` |" in HOW_TO for factor in EVERY_FACTOR)
+
+
+def test_the_commands_are_understood() -> None:
+    blocks = "".join(re.findall(r"```\n(.*?)```", HOW_TO, re.DOTALL)).replace("\\\n", " ")
+    for line in blocks.splitlines():
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("imagenet-captions", "ablate")
+        values = understood(name, *arguments)
+        assert values["settings"].data
+        assert values.get("dry_run") or values["settings"].tests
