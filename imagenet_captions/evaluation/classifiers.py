@@ -126,8 +126,12 @@ class ZeroShot(Classifier):
                 "give `classifier` linear-probe, k-shot, prototypes or head"
             )
         self._model, self._names, self._templates = model, names, read_prompts(prompts)
-        sentences = {"sentences": len(self._templates), "sentences_sha256": sha256_of(self._templates)}
-        self.about = {"prompts": prompts, **sentences, "names": names}
+        self.about = {
+            "prompts": prompts,
+            "sentences": len(self._templates),
+            "sentences_sha256": sha256_of(self._templates),
+            "names": names,
+        }
         self._embedded: dict[str, Features] = {}  # name → its direction
 
     def prepare(self, classes: Sequence[Class]) -> None:
@@ -180,7 +184,8 @@ def build_classifier(settings: ClassifierSettings, model: Model, extract: Extrac
         directions = fit_prototypes(features, labels, len(classes))
         return Trained(lambda seen: cosines(seen, directions), classes, about)
     ids = [examples.image_id(int(row)) for row in rows]
-    score, fitted = fit_probe(features, labels, ids, len(classes), seed=settings.seed, device=device)
+    count, seed = len(classes), settings.seed
+    score, fitted = fit_probe(features, labels, ids, count, seed=seed, device=device)
     return Trained(score, classes, {**about, "regularisation": fitted})
 
 

@@ -154,7 +154,8 @@ def _pairwise(arm: Sequence[Evaluated], other: Sequence[Evaluated], across_proto
             f"{second.name} was measured by another protocol than {first.name} ({shortened(said, 200)}); evaluate both "
             "alike, or compare with `across_protocols=True`"
         )
-    names = [each[0].name if len(each) == 1 else f"{each[0].name} and {len(each) - 1} more" for each in (arm, other)]
+    more = f" and {len(arm) - 1} more" if len(arm) > 1 else ""
+    names = [first.name + more, second.name + more]
     for test_set in common:
         joined = _rows(first, test_set)
         for number, run in enumerate(runs):
@@ -175,12 +176,11 @@ def _compare(
     gaps = (second - first).astype(np.float64)
     counts = {"images": runs, "first": first.sum(axis=0), "second": second.sum(axis=0)}
     by_class = pd.DataFrame(counts).groupby(labels).sum()
-    changes = [
-        ClassChange(str(key), *each) for key, each in zip(by_class.index, by_class.to_numpy().tolist(), strict=True)
-    ]
+    changes = [ClassChange(str(key), *map(int, row)) for key, *row in by_class.itertuples()]
     pairs = Pairs(gaps.size, int((gaps < 0).sum()), int((gaps > 0).sum()))
     if runs > 1:
-        found = over_seeds_and_images((100 * gaps.mean(axis=1)).tolist(), *image_variances(100.0 * gaps))
+        points = 100.0 * gaps
+        found = over_seeds_and_images(points.mean(axis=1).tolist(), *image_variances(points))
         low, high, p_value, detectable = found.low, found.high, found.p_value, math.nan
     else:
         low, high = (100 * end for end in pairs.interval)
@@ -247,8 +247,9 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
             for moved in each.classes:
                 one, other = (100 * count / moved.images for count in (moved.first, moved.second))
                 known = classes.find(moved.key)
-                named = {"class": moved.key, "class_name": known.name if known else "", "images": moved.images}
-                writer.writerow({**start, **named, **_accuracies(one, other)})
+                named = {"class": moved.key, "class_name": known.name if known else ""}
+                counted = {"images": moved.images, **_accuracies(one, other)}
+                writer.writerow({**start, **named, **counted})
 
 
 def _accuracies(first: float, second: float) -> dict[str, str]:

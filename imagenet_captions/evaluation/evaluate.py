@@ -64,7 +64,8 @@ def measure_test_set(model: Model, classifier: Classifier, test_set: TestSet, re
     for name, part in parts.items():
         rows = np.flatnonzero(part.labels[found.indices] >= 0)
         if name == test_set.name or len(np.setdiff1d(found.indices[rows], test_set.listed)):
-            entries[name], own = _measure(name, classifier, part, found.values[rows], found.indices[rows])
+            values, indices = found.values[rows], found.indices[rows]
+            entries[name], own = _measure(name, classifier, part, values, indices)
             answers.append(own)
     entries[test_set.name] |= {
         **test_set.completeness(),

@@ -118,12 +118,13 @@ def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) 
             continue
         per_class = entry.get("per_class", {})
         answers = answers_of(KNOWN[name]) if name in KNOWN else {}
-        wanted = [key for answer in per_class for key in answers.get(answer, (answer,))]  # ObjectNet's may be several
-        places = find_columns([count.class_ for count in counts], list(map(class_of, wanted))).tolist()
+        keys = {answer: answers.get(answer, (answer,)) for answer in per_class}  # ObjectNet's may be several
+        wanted = [key for group in keys.values() for key in group]
+        places = find_columns([count.class_ for count in counts], [class_of(key) for key in wanted])
         counted = {key: counts[place] for key, place in zip(wanted, places, strict=True) if place >= 0}
         found, known = [], 0
         for answer, each in per_class.items():
-            seen = [counted[key] for key in answers.get(answer, (answer,)) if key in counted]
+            seen = [counted[key] for key in keys[answer] if key in counted]
             known += bool(seen)
             sums = sum(count.images for count in seen), sum(count.mentions for count in seen)
             accuracy = 100 * each["correct"] / each["n"]
@@ -160,8 +161,9 @@ def _relate(test_set: str, frequency: str, rows: Sequence[ClassRow]) -> Relation
         return relation
     line = stats.linregress(np.log10(counts), accuracies)
     half = float(stats.t.isf(0.025, len(counts) - 2) * line.stderr)
-    slope = float(line.slope)
-    return replace(relation, slope=slope, intercept=float(line.intercept), interval=(slope - half, slope + half))
+    slope, intercept = float(line.slope), float(line.intercept)
+    interval = slope - half, slope + half
+    return replace(relation, slope=slope, intercept=intercept, interval=interval)
 
 
 def frequency_csv(report: FrequencyReport) -> str:
@@ -178,8 +180,8 @@ def format_frequency(report: FrequencyReport) -> str:
     rows = [["test set", "against", "classes", "never", "Spearman", "points per tenfold"]]
     for found in report.relations:
         rank = "-" if found.spearman is None else f"{found.spearman:+.3f}"
-        counts = f"{found.classes:,}", f"{found.absent:,}"
-        rows.append([found.test_set, FREQUENCIES[found.frequency], *counts, rank, found.format_slope() or "-"])
+        start = found.test_set, FREQUENCIES[found.frequency], f"{found.classes:,}", f"{found.absent:,}"
+        rows.append([*start, rank, found.format_slope() or "-"])
     lines = aligned(rows, left=(0, 1))
     if any("-" in row for row in rows):
         lines.append("-: no value: all classes have one frequency or accuracy, or their counts span less than twofold")
@@ -199,7 +201,8 @@ def _draw_panel(axes: Axes, found: Relation, rows: Sequence[ClassRow]) -> None:
     occurs = counts > 0
     color = COLORS[list(FREQUENCIES).index(found.frequency)]
     opacity = 0.9 if occurs.sum() <= 100 else 0.35
-    axes.plot(counts[occurs], accuracies[occurs], "o", color=color, markersize=4, markeredgewidth=0, alpha=opacity)
+    look: dict[str, Any] = {"color": color, "markersize": 4, "markeredgewidth": 0, "alpha": opacity}
+    axes.plot(counts[occurs], accuracies[occurs], "o", **look)
     axes.set_xscale("log")
     summary = f"n = {found.classes:,}" + (f", of which {found.absent:,} never" if found.absent else "")
     summary += "\nSpearman " + ("undefined" if found.spearman is None else f"{found.spearman:+.2f}")

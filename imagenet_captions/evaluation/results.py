@@ -189,12 +189,12 @@ def read_evaluated(place: Path) -> Evaluated:
     metrics = read_metrics(file)
     if "protocol" not in metrics or not answers_path(file).is_file():
         raise InputError(f"{file} has no {answers_path(file).name} with it, which a comparison reads; evaluate again")
-    answers = {
-        name: rows.filter(rows["prediction"].is_valid()) for name, rows in read_answers(answers_path(file)).items()
-    }
+    answers = {}
+    for name, rows in read_answers(answers_path(file)).items():
+        answers[name] = rows.filter(rows["prediction"].is_valid())
     for name in sorted({*metrics["test_sets"], *answers}):
-        rows, entry = answers.get(name), metrics["test_sets"].get(name, {})
-        counted = (len(rows), pc.sum(rows["correct"]).as_py() / len(rows)) if rows else ()
+        own, entry = answers.get(name), metrics["test_sets"].get(name, {})
+        counted = (len(own), pc.sum(own["correct"]).as_py() / len(own)) if own else ()
         if "protocol" not in entry or counted != (entry["n"], entry["top1"]):
             raise InputError(f"{answers_path(file)} does not hold the answers of {file} on {name}; evaluate again")
     return Evaluated(str(place), file, metrics, answers)
@@ -218,7 +218,8 @@ def differing(first: Evaluated, second: Evaluated, test_set: str) -> tuple[str, 
         (_OF_SET, [each.metrics["test_sets"][test_set]["protocol"] for each in (first, second)]),
     ):
         one, other = protocols
-        found += [what for what, names in words.items() if any(one.get(name) != other.get(name) for name in names)]
+        unlike = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+        found += [what for what, names in words.items() if unlike.intersection(names)]
     if "classifier" in found:
         found = [what for what in found if what not in ("prompts", "class names")]
     return tuple(found)

@@ -89,7 +89,8 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     runs = find_runs(settings.runs, settings.prompts)
     with locked(out / _LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
         tests = {name: digest(path) for name, path in settings.test_sets}
-        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
+        names = [run.name for run in runs]
+        write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})
         trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
         write_text(out / TABLE, trajectories_csv(trajectories))
         draw_trajectories(trajectories, list(tests), out / FIGURE)
@@ -112,7 +113,8 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         kept = settings.out / _CHECKPOINTS / run.name / f"{path.stem}.json"
         metrics = read_metrics(kept) if kept.is_file() else {}
         if metrics.get("asked") != asked:
-            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
+            of = len(run.checkpoints)
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, of, path.name)
             evaluation = EvaluateSettings(
                 str(path), settings.test_sets, run.classifier, settings.reading, settings.labels
             )
@@ -123,7 +125,8 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
             write_json(kept, metrics)
         found = results_of(metrics)
         names = [*tests, *sorted(found.keys() - tests)]
-        steps.append(Step(path.name, metrics["step"], {name: (100 * found[name][0], found[name][1]) for name in names}))
+        percent = {name: (100 * found[name][0], found[name][1]) for name in names}
+        steps.append(Step(path.name, metrics["step"], percent))
     return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
 
 
@@ -173,8 +176,9 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
     # A copied run has two files where `train` made two links to one.
     if last.is_file() and not (checkpoints and filecmp.cmp(last, checkpoints[-1], shallow=False)):
         checkpoints.append(last)
-    if len(checkpoints) < 2:
-        raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
+    kept = len(checkpoints)
+    if kept < 2:
+        raise InputError(f"the run {folder} keeps {kept} checkpoint; train it with `keep_every` for more")
     tested = folder / "run.json"
     if kind != "zero-shot":
         prompts = None
@@ -188,12 +192,15 @@ def trajectories_csv(trajectories: Sequence[Trajectory]) -> str:
     """Return a row for each checkpoint: top-1 in percent, and the images of each test set in a column with `_n`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [column for name in trajectories[0].steps[0].accuracies for column in (name, f"{name}_n")]
+    names = trajectories[0].steps[0].accuracies
+    columns = [column for name in names for column in (name, f"{name}_n")]
     writer.writerow(["arm", "run", "checkpoint", "step", *columns])
     for each in trajectories:
-        for name, step, accuracies in each.steps:
-            cells = [cell for percent, images in accuracies.values() for cell in (f"{percent:.4f}", images)]
-            writer.writerow([each.arm, each.run, name, step, *cells])
+        for checkpoint, step, accuracies in each.steps:
+            row = [each.arm, each.run, checkpoint, step]
+            for percent, images in accuracies.values():
+                row += [f"{percent:.4f}", images]
+            writer.writerow(row)
     return text.getvalue()
 
 
@@ -209,8 +216,10 @@ def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]
     rows = [["run", "checkpoints", "steps", *names]]
     for run, _, steps in trajectories:
         first, last = steps[0], steps[-1]
-        ends = (f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}" for name in names)
-        rows.append([run, str(len(steps)), f"{first.step}..{last.step}", *ends])
+        row = [run, str(len(steps)), f"{first.step}..{last.step}"]
+        for name in names:
+            row.append(f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}")
+        rows.append(row)
     return "\n".join(["top-1 in percent at the first and the last checkpoint", *aligned(rows)])
 
 
@@ -220,7 +229,8 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
     ImageNet's shifts have the curve of ordinary ImageNet models, as in the figure of `robustness`.
     """
     clean, *shifts = names
-    in_legend = [*dict.fromkeys(each.arm for each in trajectories), *["the curves: at most 30 letters"] * 7]
+    arms = dict.fromkeys(each.arm for each in trajectories)
+    in_legend = [*arms, *["the curves: at most 30 letters"] * 7]
     with logit_panels(path, path.suffix, len(shifts), in_legend) as (all_axes, handles):
         for axes, shift in zip(all_axes, shifts, strict=True):
             found = _draw_panel(axes, trajectories, clean, shift)
@@ -239,7 +249,8 @@ def _draw_panel(axes: Axes, trajectories: Sequence[Trajectory], clean: str, shif
     handles: dict[str, Artist] = {}
     shown = []
     for each in trajectories:
-        x, y = to_logits([(step.accuracies[x_column][0], step.accuracies[shift][0]) for step in each.steps])
+        steps = [step.accuracies for step in each.steps]
+        x, y = to_logits([(step[x_column][0], step[shift][0]) for step in steps])
         shown += [(x, y)]
         at = arms.index(each.arm)
         look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}

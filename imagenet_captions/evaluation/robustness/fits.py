@@ -133,7 +133,8 @@ def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> Local
         own = runs == run
         residuals[own] = y[own] - _smoother(x[~own], weights[~own], x[own]) @ y[~own]
     places = np.linspace(x.min(), x.max(), POINTS)
-    curve = Curves(places, np.sort(_smoother(x, weights, places) @ y)[None])  # rearranged, if it falls somewhere
+    values = _smoother(x, weights, places) @ y
+    curve = Curves(places, np.sort(values)[None])  # rearranged, if it falls somewhere
     places = np.linspace(x.min(), x.max(), POINTS_OF_DRAWS)
     near, pooled = _nearness(x, weights, places) * weights, np.average(residuals**2, weights=weights)
     known = near.sum(axis=1) + _POOLED  # the trainings that tell a standard deviation
@@ -205,7 +206,8 @@ def named_baseline(name: str) -> Baseline:
     }
     if name not in over:
         raise InputError(f"the baseline must be one of {', '.join(BASELINES)}, not {name!r:.40}")
-    types, least = (("standard",), 55.0) if name == "standard" else (("standard", "low_accuracy_cnn"), 0.0)
+    types = ("standard",) if name == "standard" else ("standard", "low_accuracy_cnn")
+    least = 55.0 if name == "standard" else 0.0
     left_out = _COPIES if name == "auto" else (*_COPIES, *_CUT_DOWN)
     models = tuple(
         result
@@ -266,7 +268,8 @@ class Fit:
             return np.empty(0)
         weights = 1 / np.bincount(self.runs)[self.runs]
         reached = _nearness(logit(self.x[:, 0]), weights, logit([accuracy]))[0] > 0
-        models, sums = (np.bincount(self.runs[reached], each[reached]) for each in (reached, self.near.residuals))
+        runs = self.runs[reached]
+        models, sums = np.bincount(runs), np.bincount(runs, self.near.residuals[reached])
         return np.asarray(sums[models > 0] / models[models > 0], dtype=np.float64)
 
     def scatter(self, accuracies: npt.ArrayLike) -> Floats | None:

@@ -131,20 +131,23 @@ def _measure(
     fits: list[Fit] = []
     unfit: list[NoFitError] = []
     for shift in SHIFTS:
-        left = [number for number, result in enumerate(results) if shift.column in result.accuracies]
-        own = [] if shift.same_classes is None or all_classes else [tuple(map(shift.on_own_classes, ids))]
-        for columns in [*own, ids]:
-            able = [number for number in left if all(0 < value < 100 for value in results[number].row(columns))]
+        left = {at: each for at, each in enumerate(results) if shift.column in each.accuracies}
+        forms = [ids]
+        if shift.same_classes is not None and not all_classes:
+            forms = [tuple(map(shift.on_own_classes, ids)), ids]
+        for columns in forms:
+            able = [at for at, each in left.items() if all(0 < value < 100 for value in each.row(columns))]
             try:
                 if able:
                     fits.append(fit_models(baseline, shift, columns))
             except NoFitError as error:
                 unfit.append(error)
                 continue
-            for number in able:
-                chosen[number].append(fits[-1])
-            # On several ID sets a shift has one fit for the whole table.
-            left = [] if able and len(ids) > 1 else [number for number in left if number not in able]
+            for at in able:
+                chosen[at].append(fits[-1])
+                del left[at]
+            if able and len(ids) > 1:  # a shift has one fit for the whole table
+                break
     if unfit and not fits:
         raise NoFitError(f"nothing can be measured: {unfit[0]}")
     models = [_measure_model(result, own, ids) for result, own in zip(results, chosen, strict=True)]
@@ -166,19 +169,20 @@ def _measure_model(result: Result, fits: Sequence[Fit], ids: Sequence[str]) -> M
         column = fit.shift.column
         accuracy, known = result.accuracies[column], result.row(fit.columns)
         drawn = draw_columns(result, fit.columns)
-        above = draw_columns(result, (column,))[:, 0] - fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
+        expected = fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
+        above = draw_columns(result, (column,))[:, 0] - expected
         draws[column] = above
         predicted, ordinary = fit.predict(*known), fit.ordinary(known[0])
         is_lower = ordinary < logit(accuracy) - logit(predicted)
         scatter = fit.scatter(known[:1])
+        slope = predicted / 100 * (100 - predicted)  # of points over logits
         shifts[column] = ShiftRobustness(
             fit=fit,
             accuracy=accuracy,
             predicted=predicted,
             interval=middle(above),
             mark=fit.mark(*known),
-            # The slope of points over logits is predicted (100 - predicted) / 100.
-            deviation=None if scatter is None else float(scatter.item() * (predicted / 100 * (100 - predicted))),
+            deviation=None if scatter is None else float(scatter.item() * slope),
             below=100 * float(is_lower.mean()) if len(ordinary) else None,
             trainings=len(ordinary) if fit.local else None,
         )
@@ -214,14 +218,16 @@ def worst(marks: Sequence[str]) -> str:
 
 def write_notes(report: RobustnessReport) -> tuple[str, ...]:
     """Return the notes on a report: on its fits, then on its values, then on its cells and means."""
-    return tuple(dict.fromkeys([*report.unfit, *_notes_on_fits(report), *_notes_on_models(report.models)]))
+    notes = [*report.unfit, *_notes_on_fits(report), *_notes_on_models(report.models)]
+    return tuple(dict.fromkeys(notes))
 
 
 def _notes_on_fits(report: RobustnessReport) -> Iterator[str]:
     for fit in report.fits:
         label, r = fit.shift.label, fit.quality[0]
         if fit.left_out and report.baseline.name not in BASELINES:  # docs/design/baseline-fit.md tells of those
-            yield f"{label}: the fit leaves out {_listed(fit.left_out)}, at 0 % or 100 %, without a logit"
+            names = _listed(fit.left_out)
+            yield f"{label}: the fit leaves out {names}, at 0 % or 100 %, without a logit"
         if r < _LEAST_CORRELATION:
             yield f"{label}: the line fits badly (r {r:.2f}), so read what lies above it with care"
     for column in dict.fromkeys(fit.x_column for fit in report.fits):
@@ -251,7 +257,9 @@ def _notes_on_models(models: Sequence[ModelRobustness]) -> Iterator[str]:
         for column, value in model.result.accuracies.items():
             if value in (0, 100):
                 is_shift = any(shift.column == column for shift in SHIFTS)
-                so = "drawn at the edge of the figure" if is_shift else "logit space predicts nothing from it"
+                so = "logit space predicts nothing from it"
+                if is_shift:
+                    so = "drawn at the edge of the figure"
                 yield f"{_listed([name])} has {value:g} % in {column}: {so}"
         if IMAGENET not in model.result.accuracies:
             reasons.setdefault("no ImageNet accuracy", []).append(name)
@@ -259,7 +267,8 @@ def _notes_on_models(models: Sequence[ModelRobustness]) -> Iterator[str]:
             reasons.setdefault(f"no mean, {model.no_mean}", []).append(name)
     mixed = []
     for shift in SHIFTS:
-        if len({model.shifts[shift.column].compared_on for model in models if shift.column in model.shifts}) > 1:
+        found = [model.shifts[shift.column] for model in models if shift.column in model.shifts]
+        if len({each.compared_on for each in found}) > 1:
             mixed.append(shift.label)
     if mixed:
         without = reasons.pop(f"no mean, {_OTHER_FORM}", [])

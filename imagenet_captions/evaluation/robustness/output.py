@@ -101,7 +101,8 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
                 missing = next((name for name in ids if name not in read.columns), None)
                 if missing is not None:
                     raise InputError(f"{whose} has no column {quoted(missing)}; add the accuracies on this `id_sets`")
-            multi = measure_multi_id(table.rows, ids, source[0].rows, source[1], settings.all_classes)
+            fitted, over = source[0].rows, source[1]
+            multi = measure_multi_id(table.rows, ids, fitted, over, settings.all_classes)
         baseline = settings.baseline or "auto" if own is None else own_baseline(*source)
         report = measure_robustness(table.rows, baseline, settings.all_classes)
         for note in (*write_notes(report), *(multi.unfit if multi else ())):
@@ -315,14 +316,17 @@ class Panel:
 
     def predict(self, x: Floats) -> Floats:
         """Return the baseline's curve; that of the mean is the mean of four, so heights above it are its values."""
-        return np.asarray(np.mean([fit.predict_all(x) for fit in self.fits], axis=0), dtype=np.float64)
+        curves = [fit.predict_all(x) for fit in self.fits]
+        return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
 
     def band(self, x: Floats) -> tuple[Floats, Floats]:
         """Return the ends of the middle 95 % of the draws' curves."""
-        low, high = zip(
-            *(middle(np.mean([fit.predict_draws(value) for fit in self.fits], axis=0)) for value in x), strict=True
-        )
-        return np.array(low), np.array(high)
+        ends = []
+        for value in x:
+            draws = [fit.predict_draws(value) for fit in self.fits]
+            ends.append(middle(np.mean(draws, axis=0)))
+        low, high = np.array(ends).T
+        return low, high
 
 
 def make_panels(
@@ -342,7 +346,7 @@ def make_panels(
         beside = [result for result in published if columns <= result.accuracies.keys()]
         return Panel(label, fits, _families(results, beside), note)
 
-    averaged = [model.result for model in report.models if model.mean and model.mean.compared_on == ALL]
+    averaged = [each.result for each in report.models if each.mean and each.mean.compared_on == ALL]
     fits = tuple(fit for fit in report.fits if fit.shift.averaged and not fit.same_classes)
     panels = [panel(MEAN_LABEL, fits, averaged)] if averaged else []
     shifts = [fit.shift for fit in report.fits]
@@ -350,7 +354,8 @@ def make_panels(
         label, column = fit.shift.label, fit.shift.column
         if shifts.count(fit.shift) > 1:
             label += f", {SAME if fit.same_classes else ALL}"
-        measured = [each.result for each in report.models if column in each.shifts and each.shifts[column].fit is fit]
+        known = [each for each in report.models if column in each.shifts]
+        measured = [each.result for each in known if each.shifts[column].fit is fit]
         panels.append(panel(label, (fit,), measured, notes.get(column, "")))
     return panels
 
@@ -449,7 +454,8 @@ def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: st
             axes.plot(*ends, color=color, linewidth=1, zorder=3.9)
     look: dict[str, Any] = {"color": color, "markersize": _SIZES.get(marker, 6), "zorder": 4}
     axes.plot(*to_logits(doubtful), marker, markerfacecolor="white", markeredgewidth=1.1, **look)
-    (handle,) = axes.plot(*to_logits(sure), marker, markeredgecolor="white", markeredgewidth=0.7, **look)
+    look |= {"markeredgecolor": "white", "markeredgewidth": 0.7}
+    (handle,) = axes.plot(*to_logits(sure), marker, **look)
     return handle
 
 
@@ -480,7 +486,8 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
     (points,) = axes.plot(*places, ".", color="#B8B8B8", markersize=4.5, zorder=1.5)
     identity = draw_identity(axes, grid)
     if not is_mean:
-        text = f"fit: n = {fit.size}, r = {fit.quality[0]:.4f}" + (f"\n{panel.note}" if panel.note else "")
+        text = f"fit: n = {fit.size}, r = {fit.quality[0]:.4f}"
+        text += f"\n{panel.note}" if panel.note else ""
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
         axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=LINE, size=8, bbox=box)
     name = _FITTED if fit.baseline in BASELINES else _FITTED_OWN

@@ -147,10 +147,12 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     own = tuple(column for column in columns if column in named and column not in IMAGES)
     _check_names(columns, [row.get("model", "") for row in rows], own, name)
     numbers = [_read_numbers(row, (*IMAGES, *own), name) for row in rows]
-    units = _settle_units({row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}, name, units)
+    values = {row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}
+    units = _settle_units(values, name, units)
+    factor = 1.0 if units == "percent" else 100.0
     results = []
     for row, (found, sizes) in zip(rows, numbers, strict=True):
-        accuracies = {column: value * (1.0 if units == "percent" else 100.0) for column, value in found.items()}
+        accuracies = {column: value * factor for column, value in found.items()}
         texts = {name: row.get(name, "") for name in ("family", "training", "run")}
         results.append(Result(row["model"], accuracies, **texts, images=sizes, cells=row))
     return Results(tuple(results), tuple(columns), units, own)
@@ -270,7 +272,9 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
 
     with holding([path], _LONGEST_WAIT):
         table = read_results(path) if path.exists() else Results((), ("model",), "fraction")
-        lines = _read_lines(path.read_bytes().decode(), str(path)) if table.rows else [(["model"], "model\n")]
+        lines = [(["model"], "model\n")]
+        if table.rows:
+            lines = _read_lines(path.read_bytes().decode(), str(path))
         row = {"model": model}
         for column, (top1, images) in accuracies.items():
             row[column] = f"{100 * top1:.4f}" if table.units == "percent" else f"{top1:.6f}"
