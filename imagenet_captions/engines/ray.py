@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import pickle
+import secrets
 import shutil
 import socket
 import tempfile
@@ -33,6 +34,7 @@ TRIES = 5
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ended
+_TOKEN = secrets.token_hex(32)  # of clusters that this process starts; Ray remembers the first
 _QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
@@ -125,6 +127,10 @@ class RayEngine(Engine):
                 # In the system's own place: Ray puts sockets there, whose paths may have 107 bytes at most.
                 folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
                 self._own.callback(shutil.rmtree, folder, ignore_errors=True)
+                if "RAY_AUTH_TOKEN" not in os.environ:
+                    # Else Ray 2.60 leaves a token in ~/.ray, for which every later cluster of the user asks.
+                    os.environ["RAY_AUTH_TOKEN"] = _TOKEN
+                    self._own.callback(os.environ.pop, "RAY_AUTH_TOKEN")
                 _start(ray, self.workers, folder)
                 self._own.callback(ray.shutdown)
             self._ray = ray

@@ -151,7 +151,11 @@ def test_the_engine_is_no_reason_to_build_again_and_ray_says_nothing(tmp_path: P
     pytest.importorskip("ray")
     given = ["build", "--release", SAMPLE / "release.json", "--images", SAMPLE / "train", "--missing", "skip"]
     here = run_cli(*given, "--out", tmp_path / "here" / "out", "--workers", "2")
-    there = run_cli_apart(*given, "--out", tmp_path / "there" / "out", "--workers", "2", "--engine", "ray")
+    home = tmp_path / "home"
+    home.mkdir()
+    ray = ["--engine", "ray", "--workers", "2"]
+    there = run_cli_apart(*given, "--out", tmp_path / "there" / "out", *ray, HOME=str(home))
+    assert not (home / ".ray").exists()
     assert (there.returncode, there.stderr) == (here.returncode, here.stderr)
     assert (here.returncode, stages_said(here.stderr)) == (0, ["clean ...", "package ..."])
     assert there.stdout == here.stdout.replace("here", "there")
