@@ -144,8 +144,8 @@ class Job:
     def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
         located = locate(table, images, scratch)
-        self.count("no_image", len(located.missing))
-        if len(located.missing) == len(table):
+        self.count("no_image", len(located.remarks))
+        if len(located.remarks) == len(table):
             raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")
         return located
 

@@ -79,12 +79,7 @@ def kind_of(file: Place) -> Kind:
         return Kind.PARQUET
     if head.startswith(_COMPRESSED):
         return Kind.COMPRESSED
-    return Kind.TAR if is_tar(head) or file.suffix.lower() == ".tar" else Kind.OTHER
-
-
-def is_tar(head: bytes) -> bool:
-    """Whether a file that begins with these 512 bytes is a tar."""
-    return head[257:262] == b"ustar"
+    return Kind.TAR if head[257:262] == b"ustar" or file.suffix.lower() == ".tar" else Kind.OTHER
 
 
 def compressed(file: Place) -> InputError:

@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -153,17 +152,11 @@ def photo_id(name: str) -> str | None:
     return stem if _PHOTO_ID.fullmatch(stem) else None
 
 
-@dataclass(frozen=True)
-class Located:
+class Located(NamedTuple):
     """The byte range of each row's image, and for rows without one the reason."""
 
     ranges: list[ByteRange | None]
     remarks: dict[int, str]
-
-    @property
-    def missing(self) -> list[int]:
-        """Return the rows without an image."""
-        return [row for row, part in enumerate(self.ranges) if part is None]
 
 
 def locate(rows: pa.Table, images: Place, scratch: Path) -> Located:

@@ -123,14 +123,9 @@ def test_paths_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.M
         export(made, tmp_path / "u.tsv", ExportSettings("open-clip-csv", images=tar))
 
 
-def test_other_templates(tmp_path: Path) -> None:
+def test_several_captions_of_an_image_are_a_json_list(tmp_path: Path) -> None:
     columns = {"title": ["A fish", "IMG_1234"], "tags": [["wet"], []], "description": ["", 'say "c"']}
-    made, out = dataset(tmp_path, ["x", "y"], columns=columns), tmp_path / "t.tsv"
-    template = CaptionTemplate.parse('title tags separator="; " template="a photo of a {}"')
-    exported = export(made, out, ExportSettings("open-clip-csv", caption=template))
-    assert exported.counts == {"rows": 2, "empty": 1, "exported": 1}
-    assert pd.read_csv(out, sep="\t")["title"].tolist() == ["a photo of a tench; A fish; wet"]
-    assert json.loads((tmp_path / "t.tsv.json").read_text())["settings"]["caption"] == str(template)
+    made = dataset(tmp_path, ["x", "y"], columns=columns)
     lists = CaptionTemplate.parse("title tags description captions=list")
     export(made, tmp_path / "t", ExportSettings("slim", caption=lists))
     found = [json.loads(text) for text in pd.read_csv(tmp_path / "t")["caption"]]
