@@ -234,20 +234,6 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
         CrawlSettings(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("rate", "endpoint"),
-    [
-        ("3600/h", None),
-        ("60/min", None),
-        ("100000/h", "http://127.0.0.1:8000/services/rest/"),
-        ("2/s", "https://flickr.com.example.org/services/rest/"),
-        ("2/s", "http://["),  # refused where the client is made
-    ],
-)
-def test_flickrs_pace_is_the_most_that_flickr_is_asked_at(rate: str, endpoint: str | None) -> None:
-    CrawlSettings(rate=rate, endpoint=endpoint)
-
-
 def test_the_key_is_in_nothing_that_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"

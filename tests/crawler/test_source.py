@@ -109,7 +109,6 @@ def test_dates(dates: Any, taken: datetime | None, posted: int | None) -> None:
     ("owner", "urls", "page"),
     [
         ({"nsid": "1@N00"}, None, "https://www.flickr.com/photos/1@N00/7/"),
-        ({"nsid": "1@N00"}, {"url": [{"type": "guestpass", "_content": "https://x"}]}, "https://www.flickr.com/photos/1@N00/7/"),
         ({"nsid": "1@N00"}, {"url": [{"type": "photopage", "_content": "javascript:x"}]}, "https://www.flickr.com/photos/1@N00/7/"),
         ("someone", [], None),
         (None, {"url": {"type": "photopage", "_content": "http://www.flickr.com/photos/a/7"}}, "http://www.flickr.com/photos/a/7"),

@@ -140,16 +140,6 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
         StoreReader(path.with_name("nowhere.sqlite"))
 
 
-def test_an_empty_store_has_nothing_to_read(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch()
-    with pytest.raises(InputError, match="is empty"):
-        StoreReader(path)
-    with Store(path):
-        pass
-    assert read(path, "7") == {}
-
-
 def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     path, saved = small_disk / "photos.sqlite", []
 
