@@ -12,19 +12,8 @@ import torch
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model
-from tests.models.conftest import (
-    TINY_RESNET,
-    TINY_TEXT,
-    TINY_TIMM,
-    TINY_VIT,
-    assert_images_of,
-    assert_same_when_saved,
-    change_json,
-    open_clip_folder,
-    pixels,
-    refusal,
-    write_bert_tokenizer,
-)
+from tests.models import conftest
+from tests.models.conftest import TINY_RESNET, TINY_TEXT, TINY_TIMM, TINY_VIT, open_clip_folder, pixels, refusal
 
 MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat"]
@@ -84,7 +73,7 @@ def test_name_with_a_file_of_weights(tmp_path: Path, tiny: dict[str, Any]) -> No
     state = {f"module.{key}": value for key, value in whole.state_dict().items()}
     torch.save({"epoch": 3, "name": "tiny", "state_dict": state}, tmp_path / "epoch_3.pt")
     model = load_model(f"open_clip:tiny@{tmp_path / 'epoch_3.pt'}")
-    assert_images_of(model, whole)
+    conftest.assert_images_of(model, whole)
     assert model.spec.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
 
 
@@ -100,9 +89,9 @@ def test_openai_weights_bring_their_activation(
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", tags)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda tag, **_: str(tmp_path / "weights.pt"))
     model = load_model("open_clip:tiny@openai")
-    assert_images_of(model, whole)
+    conftest.assert_images_of(model, whole)
     assert model.spec.mean == (0.5, 0.5, 0.5)
-    assert_same_when_saved(model, tmp_path / "ours")
+    conftest.assert_same_when_saved(model, tmp_path / "ours")
 
 
 def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,15 +113,15 @@ def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(InputError, match="a TorchScript archive, whose code is never run"):
             load_model("open_clip:tiny-quickgelu@ViT-B-32.pt")
         exec(recipe)
-    assert_images_of(load_model("open_clip:tiny-quickgelu@ViT-B-32-weights.pt"), whole)
+    conftest.assert_images_of(load_model("open_clip:tiny-quickgelu@ViT-B-32-weights.pt"), whole)
 
 
 def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     """A folder whose configuration names a tokenizer brings it; open_clip cleans its texts first."""
     open_clip_folder(tmp_path, TINY_VIT)
-    write_bert_tokenizer(tmp_path)
+    conftest.write_bert_tokenizer(tmp_path)
     words = {"hf_tokenizer_name": "somebody/words", "tokenizer_kwargs": {"strip_sep_token": True}}
-    change_json(tmp_path / "open_clip_config.json", "model_cfg", "text_cfg", to={**TINY_TEXT, **words})
+    conftest.change_json(tmp_path / "open_clip_config.json", "model_cfg", "text_cfg", to={**TINY_TEXT, **words})
     tokens = load_model(str(tmp_path)).tokenize(["a   photo&amp;of dog"])
     assert tokens.tolist() == [[2, 4, 5, 1, 6, 7, *[0] * 10]]
 
@@ -164,7 +153,7 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
     Path("kernel/config.json").write_text(json.dumps({"model_type": "bert", "attn_implementation": "org/kernel"}))
     open_clip_folder(Path("model"), TINY_VIT)
     before = TINY_VIT if tower == "vision_cfg" else TINY_TEXT
-    change_json(Path("model/open_clip_config.json"), "model_cfg", tower, to={**before, **change})
+    conftest.change_json(Path("model/open_clip_config.json"), "model_cfg", tower, to={**before, **change})
     assert said in refusal("model")
     assert not Path("ran").exists()
 
@@ -201,4 +190,4 @@ def test_coca_is_read_without_its_decoder(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels()))
         torch.testing.assert_close(model.embed_texts(tokens), whole.encode_text(tokens))
-    assert_same_when_saved(model, tmp_path / "ours")
+    conftest.assert_same_when_saved(model, tmp_path / "ours")

@@ -12,17 +12,8 @@ from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from imagenet_captions.models.model import Model
-from tests.models.conftest import (
-    TINY_VIT,
-    Evil,
-    Overwrites,
-    align_folder,
-    assert_same_when_saved,
-    change_json,
-    open_clip_folder,
-    pixels,
-    refusal,
-)
+from tests.models import conftest
+from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder, pixels, refusal
 
 
 def model_with_everything() -> Model:
@@ -35,14 +26,14 @@ def model_with_everything() -> Model:
 
 def test_a_run_folder_and_its_model_folder_give_the_model_without_its_projector(tmp_path: Path) -> None:
     model = model_with_everything()
-    assert_same_when_saved(model, tmp_path / "run" / "model")
+    conftest.assert_same_when_saved(model, tmp_path / "run" / "model")
     for source in (tmp_path / "run", tmp_path / "run" / "model"):
         again = load_model(str(source))
         assert (again.name, again.spec, again.head_classes) == (model.name, model.spec, ("dog", "cat"))
         assert not again.training
         assert again.projector is None
     model.drop_text()
-    assert_same_when_saved(model, tmp_path / "images alone")
+    conftest.assert_same_when_saved(model, tmp_path / "images alone")
 
 
 def test_a_lightning_checkpoint_gives_the_model(tmp_path: Path) -> None:
@@ -79,7 +70,7 @@ def test_no_code_of_a_checkpoint_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, zipped: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt", _use_new_zipfile_serialization=zipped)
+    torch.save({"state_dict": {}, "evil": conftest.Evil()}, "evil.ckpt", _use_new_zipfile_serialization=zipped)
     assert "come with code, which is never run" in refusal(source)
     assert not Path("ran").exists()
 
@@ -106,7 +97,7 @@ def test_no_code_of_torchscript_is_run(
     Path("timm/config.json").write_text('{"architecture": "resnet18"}')
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(Overwrites()), weights)
+        torch.jit.save(torch.jit.script(conftest.Overwrites()), weights)
         torch.jit.load(weights)
     assert Path("ran").stat().st_size == 16
     Path("ran").unlink()
@@ -130,7 +121,7 @@ def _text(text: str) -> Any:
 
 
 def _set(*keys: Any, to: Any) -> Any:
-    return lambda folder: change_json(folder / MODEL_FILE, *keys, to=to)
+    return lambda folder: conftest.change_json(folder / MODEL_FILE, *keys, to=to)
 
 
 @pytest.mark.parametrize(

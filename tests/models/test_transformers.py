@@ -12,15 +12,8 @@ import pytest
 import torch
 
 from imagenet_captions.models.load import load_model, save_model
-from tests.models.conftest import (
-    Evil,
-    align_folder,
-    assert_same_when_saved,
-    change_json,
-    pixels,
-    refusal,
-    write_bert_tokenizer,
-)
+from tests.models import conftest
+from tests.models.conftest import align_folder, pixels, refusal
 
 TEXTS = ["a photo of a dog", "cat"]
 
@@ -41,7 +34,7 @@ def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
     assert (model.spec.size, model.spec.interpolation, model.spec.resize_mode) == (32, "bilinear", "squash")
     assert model.spec.crop_fraction == pytest.approx(32 / 36)
     assert model.spec.mean + model.spec.std == pytest.approx([0.5] * 6)
-    assert_same_when_saved(model, tmp_path / "ours")
+    conftest.assert_same_when_saved(model, tmp_path / "ours")
 
 
 def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
@@ -54,7 +47,7 @@ def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
     whole = CLIPModel(config).eval()
     whole.save_pretrained(tmp_path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    write_bert_tokenizer(tmp_path)
+    conftest.write_bert_tokenizer(tmp_path)
     model = load_model(str(tmp_path))
     # The end mark is the highest number of CLIP's own vocabulary; here the tokens are made so by hand.
     tokens = torch.tensor([[1, 2, 8, 0, 0, 0, 0, 0, 0, 0]])
@@ -103,8 +96,8 @@ def _saved(value: object) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        _saved({"x": Evil()}),
-        pickle.dumps(Evil()),
+        _saved({"x": conftest.Evil()}),
+        pickle.dumps(conftest.Evil()),
         b"",
         b"version https://git-lfs.github.com/spec/v1\n",
         _saved([1, 2]),
@@ -150,7 +143,7 @@ def test_a_description_names_no_code(tmp_path: Path) -> None:
     assert "org/kernel" not in json.dumps(model.config.to_dict())
     save_model(model, tmp_path / "ours")
     keys = ("image", "options", "config", "text_config", "attn_implementation")
-    change_json(tmp_path / "ours" / "model.json", *keys, to="org/kernel")
+    conftest.change_json(tmp_path / "ours" / "model.json", *keys, to="org/kernel")
     with torch.no_grad():
         again = load_model(str(tmp_path / "ours"))
         torch.testing.assert_close(again.embed_images(pixels()), model.embed_images(pixels()))
