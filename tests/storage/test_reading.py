@@ -64,7 +64,7 @@ def test_a_condition_reads_its_row_groups_alone(dataset: Path, bucket: Bucket, a
     assert sum(asked) < 400_000
 
 
-def test_a_filter_of_classes_sends_few_requests(
+def test_a_filter_of_classes_and_verify_send_few_requests(
     dataset: Path, bucket: Bucket, asked: list[int], tmp_path: Path
 ) -> None:
     url = bucket.upload(dataset, "dataset")
@@ -73,6 +73,9 @@ def test_a_filter_of_classes_sends_few_requests(
     assert len(asked) <= 20  # of 40 row groups
     ic.filter(dataset, three, out=tmp_path / "here")
     assert local_files(tmp_path / "there") == local_files(tmp_path / "here")
+    asked.clear()
+    ic.verify(url)
+    assert len(asked) <= 3 * len(list(dataset.rglob("*.parquet")))
 
 
 def test_a_file_that_was_replaced_has_its_new_footer(bucket: Bucket, tmp_path: Path) -> None:
