@@ -79,7 +79,7 @@ def test_run(
 
 
 def read_answers(metrics_file: Path) -> Answers:
-    """Return which images of each test set a run recognized; an image that cannot be decoded was not."""
+    """Return which images of each test set a run recognized; one that cannot be decoded does not count."""
     try:
         tables = results.read_answers(answers_path(metrics_file))
     except (OSError, ValueError, InputError) as error:
@@ -87,7 +87,8 @@ def read_answers(metrics_file: Path) -> Answers:
             f"the answers of {metrics_file.parent} cannot be read ({shortened(error)}); remove {metrics_file} and run "
             "again"
         ) from None
-    return {name: table["correct"].to_numpy() for name, table in tables.items()}
+    decoded = {name: table.filter(table["prediction"].is_valid()) for name, table in tables.items()}
+    return {name: table["correct"].to_numpy() for name, table in decoded.items()}
 
 
 @dataclass(frozen=True)

@@ -344,6 +344,5 @@ class Spool:
 def first_of_each(ids: pa.Array) -> npt.NDArray[np.bool_]:
     """Return a mask of the values in a sorted column that differ from the one before."""
     first = np.ones(len(ids), bool)
-    if len(ids) > 1:
-        first[1:] = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
     return first
