@@ -66,7 +66,6 @@ INPUTS = [
     "train {ds} --objective supervised --ids ODD --out OUT",
     "train {ds} --objective simclr --preset micro --batch-size 8 --init ODD --out OUT",
     "evaluate ODD --on imagenet={ds} --out OUT",
-    "evaluate {model} --on imagenet=ODD --out OUT",
     "ablate size ODD --on {ds} --out OUT",
     "ablate size {ds} --on ODD --preset micro --out OUT",
 ]
@@ -79,7 +78,6 @@ def test_what_is_no_file_is_one_sentence(
     monkeypatch.setenv("FLICKR_API_KEY", "a-test-key")
     if command.startswith(("train", "evaluate", "ablate")):
         pytest.importorskip("torch")
-        _write_model(there / "model")
     names = {
         "urls": SAMPLE / "urls.txt",
         "release": SAMPLE / "release.json",
@@ -87,9 +85,9 @@ def test_what_is_no_file_is_one_sentence(
         "captions": there / "captions.parquet",
         "yfcc": there / "yfcc100m_dataset",
         "ds": there / "dataset",
-        "model": there / "model",
     }
-    for odd, sentence in ODD.items():
+    # A pipe that is opened hangs, so each command meets it; the others are one rule.
+    for odd in ODD if command == INPUTS[0] else ["{there}/pipe"]:
         path = odd.format(there=there)
         words = [
             part.format(**names).replace("ODD", path).replace("OUT", f"{tmp_path}/out") for part in command.split()
@@ -103,16 +101,8 @@ def test_what_is_no_file_is_one_sentence(
         last = said.splitlines()[-1]
         assert last.startswith("imagenet-captions: "), said
         assert path[:70] in last, said
-        assert re.search(sentence, last), said
+        assert re.search(ODD[odd], last), said
         assert [path.name for path in tmp_path.iterdir()] in ([], ["out.work"])
-
-
-def _write_model(folder: Path) -> None:
-    from imagenet_captions.models.build import build_model
-    from imagenet_captions.models.load import save_model
-
-    if not folder.exists():
-        save_model(build_model("vit-micro", 0), folder)
 
 
 def test_what_is_there_is_required(tmp_path: Path) -> None:

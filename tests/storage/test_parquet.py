@@ -28,7 +28,6 @@ from imagenet_captions.storage.parquet import (
     ("row_group", "rows", "sizes"),
     [
         (3, 10, [9, 9, 2]),  # a batch for each tiny row group would take a hundred times as long
-        (7, 10, [7, 7, 6]),
         (20, 8, [8, 8, 4]),
         (5, 3, [3, 2, 3, 2, 3, 2, 3, 2]),
     ],
@@ -63,7 +62,7 @@ def test_text_that_is_not_utf8_is_damage(read: Callable[[Path], object], tmp_pat
         _read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b"text\n" * 9])
+@pytest.mark.parametrize("content", [b"", b"PAR1" + b"x" * 100 + b"PAR1", b"text\n" * 9])
 def test_what_is_not_parquet(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(content)

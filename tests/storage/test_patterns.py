@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -62,7 +61,6 @@ def test_a_digest_changes_with_any_of_the_files(shards: Path) -> None:
 
 
 COMMANDS = [
-    "build --release {release} --images IMAGES --out {out} --workers 1",
     "package --captions {captions} --images IMAGES --out {out} --workers 1",
     "stats {dataset} --images IMAGES --csv {out}",
     "export {dataset} --to webdataset --images IMAGES --out {out} --workers 1",
@@ -76,11 +74,7 @@ def test_every_command_takes_patterns_of_images(command: str, shards: Path, tmp_
     dataset = tmp_path / "dataset"
     made = ["package", "--captions", str(captions), "--out", str(dataset), "--workers", "1"]
     assert invoke(*made)[0] == 0
-    if command.startswith("build"):
-        texts = {"title": "a", "tags": [], "description": ""}
-        entries = [{"filename": f"{name}.JPEG", "wnid": name[:9], **texts} for name in IDS]
-        (tmp_path / "release.json").write_text(json.dumps(entries))
-    names = {"captions": captions, "dataset": dataset, "release": tmp_path / "release.json"}
+    names = {"captions": captions, "dataset": dataset}
     results = []
     for number, given in enumerate((tmp_path / "train", shards / "{00000..00002}.tar", shards / "part-*.parquet")):
         out = tmp_path / str(number)
@@ -90,15 +84,6 @@ def test_every_command_takes_patterns_of_images(command: str, shards: Path, tmp_
         files = [out] if out.is_file() else sorted(path for path in out.rglob("*") if path.is_file())
         results.append([path.read_bytes() for path in files])
     assert results[0] == results[1] == results[2]
-
-
-def test_training_and_labelling_take_the_same_patterns(shards: Path, tmp_path: Path) -> None:
-    from imagenet_captions.images.examples import open_examples
-
-    for pattern in ("{00000..00002}.tar", "part-{0..2}.parquet"):
-        assert len(open_examples(shards / pattern)) == len(IDS)
-    code, said = invoke("label-by-text", str(shards / "{00000..00002}.tar"), "--out", str(tmp_path / "out.csv"))
-    assert (code, f"rows           {len(IDS):>12,}" in said) == (0, True), said
 
 
 def test_an_output_that_a_pattern_names_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -54,14 +54,13 @@ CONTAINERS = {
     "gz": gzip.compress(TEXT),
     "bz2": bz2.compress(TEXT),
     "bz2 of two parts": bz2.compress(TEXT[:777]) + bz2.compress(TEXT[777:]),
-    "gz of two parts": gzip.compress(TEXT[:777]) + gzip.compress(TEXT[777:]),
     "tar": tar({"fall11_urls.txt": TEXT}),
     "tgz": gzip.compress(tar({"./fall11_urls.txt": TEXT})),
     "zip": zipped({"fall11_urls.txt": TEXT}),
 }
 
 
-@pytest.mark.parametrize("size", [100, 4096, 1 << 20])
+@pytest.mark.parametrize("size", [100, 1 << 20])
 def test_every_container_has_the_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(texts, "BLOCK", size)
     path = tmp_path / "list.bin"  # what it is, its bytes tell
