@@ -83,10 +83,10 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Signals) -> None:
-    matches, store = write_matches(tmp_path, ids(80)), tmp_path / "photos.sqlite"
-    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in ids(80)}, StandInSettings(latency_ms=150)) as flickr:
+    matches, store = write_matches(tmp_path, ids(30)), tmp_path / "photos.sqlite"
+    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in ids(30)}, StandInSettings(latency_ms=150)) as flickr:
         with crawling(matches, store, "40/s", flickr.endpoint) as run:
-            wait_for(flickr, 15)
+            wait_for(flickr, 8)
             run.send_signal(number)
             output, _ = run.communicate(timeout=HANGS_AFTER)
         assert run.returncode == 130
@@ -95,5 +95,5 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         with Store(store) as opened:
             assert set(opened.ids(State.OK)) == asked
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools())
-    assert report.found == 80 - len(asked)
-    assert len(flickr.requests) == 80
+    assert report.found == 30 - len(asked)
+    assert len(flickr.requests) == 30

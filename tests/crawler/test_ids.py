@@ -32,13 +32,11 @@ def test_a_nested_train_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        "{id}\n",
         "{id}\r\n",
         "{id}.jpg\n\n",
         "  ./train/{id}.JPEG  \n",
         "/my data, all/train/{id}.JPEG\n",
         "{id}_{wnid}.JPEG\n",
-        '"{id}","x"\n',
         "{id}\thttp://example.com/{id}\n",
         "{id},n02017213 355 155 430 273 n02017213 178 123 290 332\n",  # LOC_train_solution.csv, below its header
         "{wnid}/{id} 27\n",  # train_cls.txt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -140,18 +139,18 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
         StoreReader(path.with_name("nowhere.sqlite"))
 
 
-def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
-    path, saved = small_disk / "photos.sqlite", []
+def test_a_full_disk_loses_nothing(path: Path) -> None:
+    saved = []
 
     def fill(store: Store) -> None:
-        for number in range(len(saved), 10_000):
+        store._connection.execute("PRAGMA max_page_count = 60")
+        for number in range(1000):
             store.save_answer(str(number), State.OK, os.urandom(3000), 1)
             saved.append(str(number))
 
     with pytest.raises(DiskFullError, match=r"the disk of the store .* is full .*; make room"), Store(path) as store:
         fill(store)
     assert 20 < len(saved) < 300
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     with Store(path) as store:
         assert list(store.ids(State.OK)) == saved
         store.save_answer("more", State.OK, b"{}", 1)
