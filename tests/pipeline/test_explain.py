@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
@@ -18,6 +19,7 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.pipeline.build import BuildSettings, build
+from imagenet_captions.storage.files import YFCC_PHOTOS
 from tests.chain import answerable_photos, build_arguments
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
@@ -126,6 +128,11 @@ def test_a_work_folder_of_another_build_is_noticed(rebuilt: Path, tmp_path: Path
     found = ic.explain(rebuilt, "n01440764_965652", tmp_path)
     assert any("is not of the build that made the dataset" in sentence for sentence in found.unknown)
     assert any(sentence.startswith("Flickr's answer: ") for sentence in found.unknown)
+    assert "YFCC100M" not in str(found)
+    for photo, said in (("99417976437", "has the photo"), ("1", "does not have the photo")):
+        texts = {"photo_id": [photo], "title": ["A fish"], "description": [""], "tags": [["x"]]}
+        pq.write_table(pa.table(texts), tmp_path / YFCC_PHOTOS)
+        assert f"YFCC100M        {said}" in str(ic.explain(rebuilt, "n01440764_965652", tmp_path))
 
 
 def test_published_texts_are_not_cleaned(tmp_path: Path) -> None:
