@@ -117,17 +117,6 @@ def test_the_sources_drops_come_first(tmp_path: Path) -> None:
     assert sum(counts.values()) == len(raw) + sum(each["count"] for each in given)
 
 
-def test_every_input_is_counted_once_and_no_id_twice(tmp_path: Path) -> None:
-    raw = many(2000)
-    given = [drop(each["image_id"], each["wnid"], "bad_record") for each in raw[:100]]
-    counts = clean(FakeSource(raw, given, rows_a_batch=97), tmp_path / "captions.parquet", FAST, 1)
-    rows, drops = read(tmp_path / "captions.parquet")
-    assert sum(counts.values()) == len(raw) + len(given) == len(rows) + sum(each["count"] for each in drops)
-    ids = [each["image_id"] for each in (*rows, *drops) if each["image_id"] is not None]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == {each["image_id"] for each in raw}
-
-
 def test_workers_batches_and_folders_do_not_show(tmp_path: Path) -> None:
     raw = many(400)
     made = []

@@ -36,14 +36,9 @@ PARTS = (unicodedata.decomposition(chr(code)).split() for code in range(0x110000
 SECONDS = {chr(int(parts[1], 16)) for parts in PARTS if len(parts) > 1 and not parts[0].startswith("<")}
 
 
-def test_the_sets_have_no_character_in_common() -> None:
-    assert len(ANYWHERE) > 30_000
-    assert len(ALONE) > 100
-    assert not set(ANYWHERE) & set(ALONE)
-
-
 @pytest.mark.parametrize("characters", [ANYWHERE, ALONE], ids=["anywhere", "alone"])
 def test_no_rule_changes_a_safe_character(characters: list[str]) -> None:
+    assert len(characters) > 100
     text = " ".join(f"{character}a {character}" for character in characters)
     assert clean_title(text) == clean_description(text) == text
     assert unicodedata.normalize("NFC", "".join(characters)) == "".join(characters)
@@ -57,9 +52,8 @@ def test_no_sign_of_ftfy_is_made_of_characters_that_are_safe_anywhere() -> None:
         assert not is_bad(f"a{first}{second}a {first}{second} "), (first, second)
 
 
-@pytest.mark.parametrize("before", [*" aZ.?9"])
-def test_no_sign_of_ftfy_has_one_safe_character(before: str) -> None:
-    for character in SIGNS.intersection(ANYWHERE + ALONE):
+def test_no_sign_of_ftfy_has_one_safe_character() -> None:
+    for before, character in product(" a.9", SIGNS.intersection(ANYWHERE + ALONE)):
         assert not is_bad("".join(f"{before}{character}{after}" for after in ASCII)), character
         assert not is_bad(character + before), character
 

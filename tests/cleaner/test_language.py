@@ -59,7 +59,3 @@ def test_the_answers_are_fast_langdetects(caplog: pytest.LogCaptureFixture) -> N
     peer = [detect(text, model="lite")[0] for text in texts]
     assert languages.to_pylist() == [each["lang"] for each in peer]
     assert scores.to_pylist() == [float(np.float32(each["score"])) for each in peer]
-
-
-def test_letters_behind_many_others() -> None:
-    assert detect_languages(pa.array(["1 " * 100 + "The dog is sleeping"]))[0].null_count == 0

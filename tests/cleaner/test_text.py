@@ -53,7 +53,6 @@ ENCODINGS = [
     ("cafÃ©", "café"),  # seen in the release, 2022
     ("donâ€™t", "don’t"),
     ("voilÃ\xa0 le travail", "voilà le travail"),
-    ("cafÃ\x83Â©", "café"),  # twice
     ("caf&Atilde;&copy;", "café"),  # seen only after decoding
     ("cafe\u0301", "café"),
     (
@@ -113,15 +112,12 @@ MARKUP = [
     ('<a href="http://www.flickr.com/photos/x/1/" rel="nofollow">light</a>', "light"),
     ('<a href="http://example.org/">www.example.org</a>', ""),
     ('<a title="a > b" href=x>link</a>', "link"),
-    ("&lt;b&gt;bold&lt;/b&gt;", "bold"),  # a tag that appears by decoding
     ('before <a href="x>no end', "before no end"),
     ("&lt;A<>b<?", "b<?"),
     ("before <!-- a comment --> after", "before after"),
-    ("before <!-- no end", "before no end"),
     ("a<script>alert('x')</script>b<style>p {}</style>c", "abc"),
     ("<script>no end", "no end"),
     ("<plaintext><b>x</b>", "x"),
-    ("<table><tr><td>a</td><td>b</td></tr></table>", "a b"),
     ("<ul><li>a<li>b</ul>", "a b"),
     ("<\x00b>x", "x"),  # a tag once the control character is gone
     ("Tom &amp; Jerry &quot;x&quot;", 'Tom & Jerry "x"'),
@@ -137,18 +133,15 @@ LEFT_MARKUP = [
 
 LINKS = [
     ('<a href="http://www.flickr.com/photos/x/1/">tokyo</a>', "tokyo"),
-    ("<A HREF=http://example.org/>tokyo</A >", "tokyo"),
     ("<a\nrel=\"nofollow\"\n  href = '/photos/x/1/'>tokyo\ntower</a>", "tokyo tower"),
     ('<a title="a > b" href=x>link</a>', "link"),
     ("&lt;a href=&quot;http://example.org/&quot;&gt;tokyo&lt;/a&gt;", "tokyo"),
-    ("&amp;lt;a href=&amp;quot;http://example.org/&amp;quot;&amp;gt;tokyo&amp;lt;/a&amp;gt;", "tokyo"),
     ('un<a href="x">believ</a>able', "unbelievable"),
     ('<a href="http://example.org/"><a href="x">tokyo</a></a>', "tokyo"),
     ('<a href="http://example.org/">tokyo', "tokyo"),
     ('<a href="http://example.org/>tokyo</a> and "quotes"', 'tokyo and "quotes"'),
     ('light <a href="http://www.flickr.com/pho', "light"),
     ('<a href="http://example.org/">http://example.org/</a>tokyo', "tokyo"),
-    ("[url=http://a.b]x[/url]", "x"),
     ("[URL = 'http://a.b/?q[]=1']x[/Url]y", "xy"),
     ("&#91;url=http://a.b&#93;x&#91;/url&#93;", "x"),
     ("[url]http://a.b[/url]word", "word"),
@@ -250,20 +243,16 @@ def numbered(attribute: str, count: int) -> str:
 
 
 HOSTILE = {
-    "tags that begin": "<a" * 300_000,
     "nested tags": "<b>" * 100_000,
-    "one tag of many attributes": "<p" + numbered(" a{}", 100_000) + ">x",
     "quotes out of step": '<p ="x=" y>' + numbered(" a{}", 100_000) + '" z>x',
     "reopened tags": numbered("<b a{}>", 480) + "<p>x" * 480,
     "an anchor of many attributes": "<a href=x" + numbered(' a{}="1"', 50_000) + ">x</a>",
-    "anchors in quotes": "<a '" * 50_000 + '<a "' * 50_000,
     "anchors": "<a href=x>" * 50_000 + "</a>" * 50_000,
     "brackets in bbcode": "[url=" + "[a]" * 100_000,
     "bbcode": "[url]http://a" * 30_000 + "[/url]" * 30_000,
     "an accent and a word": "é" + "a" * 300_000,
     "mail on mail": "a@b.co_" * 50_000,
     "addresses": "www." * 100_000,
-    "brackets": "(" * 100_000 + "http://x",
     "escapes of escapes": "&" + "amp;" * 100_000,
     "wrong encoding": "Ã©" * 100_000,
     "marks": "a" + "\u0301\u0316" * 300_000,

@@ -19,7 +19,6 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.outcomes import Outcome, outcomes_path
 from imagenet_captions.sources.release import ReleaseSource
 from tests.chain import answerable_photos, build_arguments
-from tests.cleaner.raw import FULL, FakeSource, record
 from tests.command_line import run_cli
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
@@ -82,15 +81,6 @@ def test_an_answer_that_the_store_has_is_not_used(tmp_path: Path) -> None:
     ]
     content = b"".join(path.read_bytes() for path in (out, outcomes_path(out)))
     assert HERON.encode() not in content
-
-
-def test_clean_drops_what_is_denied(tmp_path: Path) -> None:
-    source = FakeSource([FULL, record("n01440764_2", "another", photo_id="7"), FULL])
-    for deny in (Denylist(photos=("5000000000",)), Denylist(owners=("1@n00",)), Denylist(images=("n01440764_1",))):
-        out = tmp_path / "captions.parquet"
-        counts = clean(source, out, CleanSettings(deny=deny, language=False), 1, overwrite=True)
-        assert counts == {Outcome.KEPT: 1, Outcome.DENIED: 2}
-        assert pq.read_table(out)["image_id"].to_pylist() == ["n01440764_2"]
 
 
 def test_a_release_knows_no_photos_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
