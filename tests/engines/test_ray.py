@@ -1,4 +1,4 @@
-"""The Ray engine: the local one's order, bounds and errors, and the same bytes from every stage."""
+"""What both engines promise: order, bounds and errors; and the same bytes from every stage with Ray."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from imagenet_captions.cleaner.clean import CleanSettings, clean
@@ -51,6 +53,60 @@ def mark_and_wait(folder: Path, number: int) -> int:
     while time.monotonic() < until:
         time.sleep(0.1)  # not all of it at once: not every Ray interrupts what the system is asked to wait for
     return number
+
+
+@pytest.fixture(params=["one worker", "local", "ray"])
+def engine(request: pytest.FixtureRequest) -> tuple[Engine, int]:
+    found = request.getfixturevalue("ray") if request.param == "ray" else LOCAL
+    return found, 1 if request.param == "one worker" else 2
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail_on_three(error: Exception, number: int) -> int:
+    if number == 3:
+        raise error
+    return number
+
+
+def reverse(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.take(pa.array(range(batch.num_rows - 1, -1, -1)))
+
+
+def test_results_come_in_the_order_of_the_items_and_few_are_under_way(engine: tuple[Engine, int]) -> None:
+    running, workers = engine
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    results = []
+    for result in running.run(square, items(), workers):
+        results.append(result)
+        assert len(taken) - len(results) <= 2 * workers
+    assert results == [number * number for number in range(50)]
+
+
+@pytest.mark.parametrize("error", [InputError("3 is not possible"), OSError(28, "No space left", "/x"), KeyError("3")])
+def test_an_error_of_the_function_arrives_as_it_is(engine: tuple[Engine, int], error: Exception) -> None:
+    running, workers = engine
+    with pytest.raises(type(error)) as caught:
+        list(running.run(partial(fail_on_three, error), range(10), workers))
+    assert type(caught.value) is type(error)
+    assert caught.value.args == error.args
+
+
+def test_batches_travel_whole_and_slices_travel_alone(engine: tuple[Engine, int]) -> None:
+    running, workers = engine
+    whole = pa.RecordBatch.from_pydict({"n": list(range(30)), "text": [f"row {n}" for n in range(30)]})
+    slices = [whole.slice(at, 10) for at in range(0, 30, 10)]
+    results = list(running.map_batches(reverse, slices, workers))
+    expected = [*range(9, -1, -1), *range(19, 9, -1), *range(29, 19, -1)]
+    assert [row for batch in results for row in batch["n"].to_pylist()] == expected
 
 
 def test_relative_paths_mean_what_they_mean_here(
@@ -110,6 +166,7 @@ def write_faultily(folder: Path, job: ShardJob) -> ShardFile:
     raise AssertionError
 
 
+@pytest.mark.slow
 def test_workers_killed_while_packaging_leave_the_same_dataset(
     ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
