@@ -131,10 +131,11 @@ def test_no_input_is_replaced(here: Path, command: str, flag: str, name: str) ->
     """Every input, and what lies in it, is told to the one rule, whose tests have more forms."""
     words, ending = command.split(), Path(name).suffix
     more = [] if (command, flag, name) in FOLDERS else ["--overwrite"]
-    inputs = [word for word in dict.fromkeys(words) if word in INPUTS]
-    outs = {f"{each}/inside{ending}" if Path(each).is_dir() else each for each in inputs}
-    for out in outs:
-        said = refused([*words, flag, out, *more], here)
+    for number, given in enumerate(word for word in dict.fromkeys(words) if word in INPUTS):
+        out = Path(f"{given}/inside{ending}") if Path(given).is_dir() else Path(f"link{number}{ending}")
+        if not Path(given).is_dir():
+            out.symlink_to(given)
+        said = refused([*words, flag, str(out), *more], here)
         assert re.search("is the input|is a file; give a folder|lies inside the", said), out
     assert re.search("an empty path|Invalid value|has no name", refused([*words, flag, "", *more], here))
 
