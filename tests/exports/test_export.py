@@ -38,6 +38,10 @@ def _pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("to", TARGETS)
 def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path, pictures: Path, to: str) -> None:
     made, out = dataset(tmp_path, ["a", "b", "c"], images=pictures), tmp_path / names(to)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="nothing is left to export"):
+        export(made, out, ExportSettings(to, deny=Denylist(images=tuple(ids(3)))))
+    assert contents(tmp_path) == before, "a failed export leaves nothing"
     for mine in (out, tmp_path / f"{out.name}.json"):
         mine.write_text('{"mine": 1}')
         with pytest.raises(InputError, match=r"exists; give another name|is a file; give a folder|and is not ours"):
@@ -50,7 +54,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path, pictures
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", ["pictures/out", "pictures", "dataset/out", "dataset", "."])
+@pytest.mark.parametrize("place", ["pictures/out", "dataset/out", "."])
 def test_nothing_is_written_into_images_or_dataset(tmp_path: Path, pictures: Path, place: str) -> None:
     made = dataset(tmp_path, ["a", "b", "c"])
     before = contents(tmp_path)
@@ -60,27 +64,17 @@ def test_nothing_is_written_into_images_or_dataset(tmp_path: Path, pictures: Pat
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("to", TARGETS)
-def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str) -> None:
-    made = dataset(tmp_path, ["a", "b", "c"], images=pictures)
-    before = contents(tmp_path)
-    with pytest.raises(InputError, match="nothing is left to export"):
-        export(made, tmp_path / names(to), ExportSettings(to, deny=Denylist(images=tuple(ids(3)))))
-    assert contents(tmp_path) == before
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"to": "parquet"}, "must be one of open-clip-csv, webdataset"),
         ({"to": "slim", "seed": 1}, "`seed` has no effect for `to='slim'`"),
-        ({"to": "webdataset", "path_prefix": "x"}, "`path_prefix` has no effect"),
         ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` has no effect"),
         ({"to": "webdataset", "shard_size": 0}, "`shard_size` must be at least 1, not 0"),
         ({"to": "webdataset", "clip_benchmark": "../x"}, "is not the name of a split"),
         ({"to": "slim", "columns": ["labels"]}, "no column is called 'labels'; did you mean label"),
-        ({"to": "slim", "columns": ["caption"]}, "`columns` names caption, which the table has already"),
         ({"to": "slim", "columns": ["label", "label"]}, "`columns` names label, which the table has already"),
+        ({"to": "slim", "columns": ["caption"]}, "`columns` names caption, which the table has already"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict[str, object], told: str) -> None:
@@ -200,13 +194,8 @@ def test_the_command_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert (code, "1  on the denylist" in told, "1  without a caption" in told) == (0, True, True)
     assert invoke("export", made, "--to", "open-clip-csv", "--out", tmp_path / "t.csv")[0] == 0
     assert "t.csv is separated by tabs, as open_clip expects it" in caplog.text
-    for arguments, refusal in (
-        (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed has no effect"),
-        (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "'subtitle' is not a caption field"),
-        (["--to", "webdataset", "--out", "x"], "has no images"),
-    ):
-        code, told = invoke("export", made, *arguments)
-        assert (code, refusal in told) == (2, True)
+    code, told = invoke("export", made, "--to", "slim", "--seed", "1", "--out", "x.csv")
+    assert (code, "--seed has no effect" in told) == (2, True)
 
 
 def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Path) -> None:

@@ -11,20 +11,17 @@ import pytest
 
 from tests.command_line import invoke
 from tests.exports.datasets import dataset, ids
-from tests.packager.made import contents, images, tar_of, train_folder
+from tests.packager.made import contents, images, train_folder
 
 COUNT = 12
 CAPTION = """title tags separator="; " template="it's a {}" seed=3"""
 EXPORTS = [
     ["--to", "open-clip-csv", "--out", "new/my table.tsv", "--images", "pictures", "--path-prefix", ""],
-    ["--to", "open-clip-csv", "--out", "t.tsv", "--images", "{here}/pictures"],
     ["--to", "open-clip-csv", "--out", "t.tsv", "--path-prefix", "it's -here/", "--caption", CAPTION],
     ["--to", "webdataset", "--out", "new/w ds", "--images", "pictures", "--deny", "deny.txt", "--caption", CAPTION],
-    ["--to", "webdataset", "--out", "wds", "--images", "pictures.tar", "--seed", "7", "--shard-size", "3"],
     ["--to", "webdataset", "--out", "wds", "--clip-benchmark", "test", "--workers", "2"],
     ["--to", "slim", "--out", "-s.csv", "--columns", "label,tags", "--shuffle", "3", "--deny", "{here}/deny.txt"],
     ["--to", "release-json", "--out", "r.json", "--deny", "deny.txt"],
-    ["--to", "attribution", "--out", "a.md"],
 ]
 
 
@@ -36,8 +33,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = dataset(tmp_path, [f"caption {number}" for number in range(COUNT)], images=own)
     made.rename(tmp_path / "dataset of mine")
     train_folder(tmp_path / "pictures", {name: held[name] for name in ids(COUNT)[2:]})
-    members = {f"{name}.JPEG": held[name] for name in ids(COUNT)[4:]}
-    (tmp_path / "pictures.tar").write_bytes(tar_of(members))
     (tmp_path / "deny.txt").write_text(f"{ids(COUNT)[-1]}.JPEG\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path

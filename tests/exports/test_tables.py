@@ -19,7 +19,7 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.exports.tables import verify_delimited, write_delimited
 from imagenet_captions.storage.files import sha256
-from tests.exports.datasets import TENCH, dataset, ids
+from tests.exports.datasets import TENCH, dataset, files_left_open, ids
 from tests.packager.made import image, images, tar_of, train_folder
 
 MISSING = sorted(STR_NA_VALUES - {""})
@@ -63,9 +63,8 @@ def test_a_column_of_nothing_but_numbers_stays_text(tmp_path: Path) -> None:
         assert found[:4] == [caption] * 4, "one marked caption is enough"
 
 
-@pytest.mark.parametrize("numbers", [1, 1000, 3000])
-def test_numbers_at_the_end_of_a_stretch_that_pandas_guesses_from(tmp_path: Path, numbers: int) -> None:
-    read_back(["a dog"] * 262_144 + ["2008"] * numbers, "\t", tmp_path)
+def test_numbers_at_the_end_of_a_stretch_that_pandas_guesses_from(tmp_path: Path) -> None:
+    read_back(["a dog"] * 262_144 + ["2008"] * 1000, "\t", tmp_path)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
@@ -113,7 +112,10 @@ def test_paths_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.M
     assert exported.counts == {"rows": 3, "no_image": 1, "exported": 2}
     paths = pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"].tolist()
     assert paths == [f"pictures/Data/CLS-LOC/train/{TENCH}/{i}.JPEG" for i in ids(3)[:2]]
-    assert all((tmp_path / path).is_file() for path in paths)
+    data = pytest.importorskip("open_clip_train.data")
+    with files_left_open():
+        table = data.CsvDataset("t.tsv", lambda picture: picture.size, "filepath", "title", "\t", list)
+        assert [text for _, text in table] == ["a", "b"]
     settings = ExportSettings("open-clip-csv", images=Path("pictures"), path_prefix="/x")
     export(made, tmp_path / "t.tsv", settings, overwrite=True)
     assert pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"][0].startswith("/x/Data/CLS-LOC/train/")

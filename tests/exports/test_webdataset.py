@@ -1,28 +1,22 @@
-"""WebDataset shards, read back by the webdataset library, and by open_clip's own loader where it is installed."""
+"""WebDataset shards, read back by the webdataset library."""
 
 from __future__ import annotations
 
-import inspect
 import json
-import tarfile
-from argparse import Namespace
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.exports.webdataset import header
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.files import sha256
 from tests.exports.datasets import dataset, files_left_open, ids
-from tests.packager.made import contents, image, images, tar_of, train_folder
+from tests.packager.made import image, images, tar_of, train_folder
 
 COUNT = 25
 
@@ -85,14 +79,6 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
     assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
 
 
-@pytest.mark.slow
-def test_processes_write_the_same_bytes(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
-    for out, workers in (("alone", 1), ("together", 5)):
-        export(made, tmp_path / out, ExportSettings("webdataset", shard_size=5, workers=workers))
-    assert contents(tmp_path / "alone") == contents(tmp_path / "together")
-
-
 def test_several_captions_of_an_image_are_lines_and_a_list(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     columns = {"title": ["", *["A title"] * (COUNT - 1)], "tags": [[], *[["b", "c"]] * (COUNT - 1)]}
     made = dataset(tmp_path, captions(), columns=columns, images=tmp_path / "pictures")
@@ -121,16 +107,6 @@ def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: di
     assert (len(sentences), sentences[0].format(c="tench")) == (80, "a bad photo of a tench.")
     files = json.loads((tmp_path / "bench.json").read_text())["files"]
     assert set(files) == {path.relative_to(tmp_path / "bench").as_posix() for path in split.parent.rglob("*.*")}
-
-
-def test_clip_benchmarks_own_reader(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    builder = pytest.importorskip("clip_benchmark.datasets.builder")
-    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
-    export(made, tmp_path / "bench", ExportSettings("webdataset", shard_size=10, clip_benchmark="test"))
-    with files_left_open():
-        found = builder.build_wds_dataset("x", mode_length, "test", str(tmp_path / "bench"))
-        assert [label for _, label in found] == [0] * COUNT
-        assert (found.classes[0], len(found.templates)) == ("tench", 80)
 
 
 def test_own_images_and_those_of_a_folder_or_tar_give_the_same(tmp_path: Path, pictures: dict[str, bytes]) -> None:
@@ -169,47 +145,3 @@ def test_a_dataset_without_images_needs_them(tmp_path: Path, pictures: dict[str,
     with pytest.raises(InputError, match="none of the 25 rows' images"):
         export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "others"))
     assert not (tmp_path / "wds").exists()
-
-
-def test_a_header_is_what_tarfile_writes() -> None:
-    info = tarfile.TarInfo("n01440764_10026.jpg")
-    info.size = 123_456_789
-    made = header(b"n01440764_10026.jpg", info.size)
-    assert made[:156] == info.tobuf(tarfile.USTAR_FORMAT)[:156]
-    assert tarfile.TarInfo.frombuf(made, "ascii", "strict").size == info.size
-
-
-def open_clip_settings(shards: str, json_text_key: str | None) -> Namespace:
-    return Namespace(
-        **dict.fromkeys("val_data val_num_samples train_data_upsampling_factors json_text_key_probs".split()),
-        train_data=shards, train_num_samples=None, text_key="txt", json_text_key=json_text_key, workers=1,
-        image_key="jpg;png;jpeg;webp", max_image_pixels=25_000_000, batch_size=5, world_size=1, seed=0, local_rank=0,
-        rank=0, distributed=False, dataset_resampled=False,
-    )  # fmt: skip
-
-
-def mode_length(picture: Image.Image) -> int:
-    return len(picture.mode)
-
-
-def test_open_clips_own_loader(tmp_path: Path, pictures: dict[str, bytes]) -> None:
-    """What training with open_clip would see, of the CSV, the captions, and the JSON's fields."""
-    data = pytest.importorskip("open_clip_train.data")
-    if tuple(map(int, version("webdataset").split("."))) > (0, 2, 86):
-        pytest.skip("open_clip's loader stops at webdataset 0.2.86")
-    made = dataset(tmp_path, captions(), columns={"title": [f"title {number}" for number in range(COUNT)]})
-    export(made, tmp_path / "t.tsv", ExportSettings("open-clip-csv", tmp_path / "pictures"))
-    export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "pictures", shard_size=5))
-    with files_left_open():
-        table = data.CsvDataset(str(tmp_path / "t.tsv"), lambda picture: picture.size, "filepath", "title", "\t", list)
-        assert [table[number][1] for number in range(len(table))] == captions()
-        assert all(table[number][0] for number in range(len(table)))
-        cases = [(None, captions())]
-        if "json_text_key" in inspect.getsource(data):  # newer than open_clip 3.3
-            cases.append(("title", [f"title {number}" for number in range(COUNT)]))
-        for json_text_key, expected in cases:
-            settings = open_clip_settings(str(tmp_path / "wds" / "{00000..00004}.tar"), json_text_key)
-            info = data.get_wds_dataset(settings, mode_length, True, tokenizer=lambda text: [text])
-            assert info.dataloader.num_samples == COUNT
-            seen = [text for _, texts in info.dataloader for text in texts]
-            assert sorted(seen) == sorted(expected)

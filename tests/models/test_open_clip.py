@@ -20,13 +20,20 @@ TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, 
 
 
 @pytest.mark.parametrize(
-    ("vision", "width"), [(TINY_VIT, 32), (TINY_RESNET, 24), (TINY_TIMM, 512)], ids=["vit", "resnet", "timm"]
+    ("vision", "width", "source"),
+    [(TINY_VIT, 32, "org/name"), (TINY_RESNET, 24, "local-dir:FOLDER"), (TINY_TIMM, 512, "local-dir:FOLDER")],
+    ids=["vit of the hub", "resnet", "timm"],
 )
-def test_folder_gives_what_open_clip_gives(tmp_path: Path, vision: dict[str, Any], width: int) -> None:
+def test_folder_gives_what_open_clip_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vision: dict[str, Any], width: int, source: str
+) -> None:
     import open_clip
 
     whole = open_clip_folder(tmp_path, vision)
-    model = load_model(f"open_clip:local-dir:{tmp_path}")
+    hub = {"org/name": tmp_path}  # the folder stands in for what the hub would give
+    monkeypatch.setattr("imagenet_captions.models.open_clip.hf_hub_download", lambda name, file: hub[name] / file)
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained_from_hf", hub.get)
+    model = load_model(f"open_clip:{source.replace('FOLDER', str(tmp_path))}")
     tokens = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
     with torch.no_grad():
         images, texts, scale = whole(pixels(), tokens)
@@ -131,12 +138,10 @@ def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     [
         ("vision_cfg", {"timm_model_name": "local-dir:elsewhere"}, "no timm model is called 'local-dir:elsewhere'"),
         ("vision_cfg", {"checkpoint_path": "evil.pkl"}, "unexpected keyword argument 'checkpoint_path'"),
-        ("vision_cfg", {"layers": "many"}, "cannot be loaded"),
         ("text_cfg", {"hf_model_name": "tower"}, "cannot be loaded"),
         ("text_cfg", {"hf_model_name": "bert"}, "the text tower 'bert' has code of its own"),
         ("text_cfg", {"hf_model_name": "kernel"}, "the text tower 'kernel' has code of its own"),
         ("text_cfg", {"tokenizer_kwargs": {"bpe_path": "/etc/passwd"}}, "has the option 'bpe_path'"),
-        ("text_cfg", {"tokenizer_kwargs": [1]}, "cannot be loaded"),
     ],
 )
 def test_a_description_runs_no_code_and_reads_no_other_file(
@@ -161,7 +166,6 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("open_clip:ViT-B32@openai", "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
         ("open_clip:RN50@opena", "called 'opena'; did you mean openai"),
         ("open_clip:RN50", "names no weights; name some, as in open_clip:RN50@openai"),
         ("open_clip:RN50@missing/file.pt", "and no file, is called 'missing/file.pt'; known are openai"),
