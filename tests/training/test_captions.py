@@ -62,19 +62,6 @@ def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> N
         assert ours == compose_captions(replace(template, seed=4), columns, epoch).to_pylist()
 
 
-def test_choices_are_drawn_anew_in_every_epoch() -> None:
-    template = "title|description template=open_clip-80"
-    captions = drawn(template, TEXTS, TENCH, 100)
-    assert captions == drawn(template, TEXTS, TENCH, 100) != drawn(template, TEXTS, TENCH, 100, seed=1)
-    assert 20 < sum("A fish" in caption for caption in captions) < 80
-    assert len(set(captions)) > 50
-
-
-def test_wordnets_names_are_those_of_the_classs_wnid() -> None:
-    assert set(drawn("class_name names=wordnet", Texts(), TENCH, 50)) == {"tench", "Tinca tinca"}
-    assert set(drawn("class_name names=wordnet", Texts(), Class("frog", "tree frog"), 9)) == {"tree frog"}
-
-
 @pytest.mark.parametrize("fields", ["title", "description tags", "tags title", "title|description"])
 def test_a_row_with_nothing_but_a_caption_has_it_once(fields: str) -> None:
     texts = Texts(caption="a red door")

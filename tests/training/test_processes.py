@@ -13,13 +13,8 @@ from tests.command_line import run_cli_apart
 from tests.training.made import losses, settings, write_images
 
 
-def test_a_training_may_be_started_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_launch(devices=4, nodes=1)
-    monkeypatch.setenv("NODE_RANK", "1")
-    check_launch(devices=4, nodes=2)
-
-
 def test_torchrun_starts_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_launch(devices=4, nodes=1)
     for name, value in {"WORLD_SIZE": 8, "LOCAL_WORLD_SIZE": 4, "TORCHELASTIC_RUN_ID": 1}.items():
         monkeypatch.setenv(name, str(value))
     check_launch(devices=4, nodes=2)

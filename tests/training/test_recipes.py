@@ -51,13 +51,10 @@ def test_a_recipe_is_shown_with_all_its_values_and_their_references(name: str) -
     ("change", "sentence"),
     [
         ({"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
-        ({"lr": float("nan")}, "`lr` must be at least 0, not nan"),
         ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
-        ({"clip_norm": 0.0}, "`clip_norm` must be above 0, not 0.0"),
-        ({"lr": float("inf")}, "`lr` must be finite and at least `min_lr`, 0.0, not inf"),
         ({"min_lr": 1.0}, r"`lr` must be finite and at least `min_lr`, 1.0, not 0.001"),
+        ({"clip_norm": 0.0}, "`clip_norm` must be above 0, not 0.0"),
         ({"drop_path": 1.0}, "`drop_path` must be at least 0 and below 1, not 1.0"),
-        ({"crop": "left"}, "`crop` must be one of resized, placed, not 'left'"),
         ({"objective": "supervised", "lock": "image"}, "`lock` image is for the contrastive objective"),
     ],
 )

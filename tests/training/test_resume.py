@@ -19,27 +19,36 @@ from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
 
 
+def crash(_: object) -> None:
+    raise RuntimeError("the node went down")
+
+
 @pytest.mark.parametrize(
-    ("recipe", "changes"),
+    ("recipe", "changes", "killed"),
     [
-        ("micro-contrastive", {"save_every": 2}),
+        ("micro-contrastive", {}, False),
         pytest.param(
-            "micro-supervised",
-            {"save_every": 2, "accumulate": 2, "model": "micro", "workers": 2},
-            marks=pytest.mark.slow,
+            "micro-supervised", {"accumulate": 2, "model": "micro", "workers": 2}, True, marks=pytest.mark.slow
         ),
     ],
 )
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
-    tmp_path: Path, recipe: str, changes: dict[str, Any]
+def test_a_broken_run_ends_with_the_weights_of_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, changes: dict[str, Any], killed: bool
 ) -> None:
     data = write_images(tmp_path / "data.parquet")
-    unbroken = settings(data, tmp_path / "unbroken", recipe, **changes)
+    unbroken = settings(data, tmp_path / "unbroken", recipe, save_every=2, **changes)
     train(unbroken)
     broken = replace(unbroken, out=tmp_path / "broken")
-    run_until_killed(broken, step=5)  # of 9, in the second epoch's middle; the last checkpoint is of step 4
+    # At step 5 of 9, in the second epoch's middle; the last checkpoint is of step 4.
+    if killed:
+        run_until_killed(broken, step=5)
+        assert set(losses(broken.out)) == set(range(6))
+    else:
+        with monkeypatch.context() as patch:
+            at_step(patch, 5, crash)
+            with pytest.raises(RuntimeError):
+                train(broken)
     assert not (broken.out / "done.json").exists()
-    assert set(losses(broken.out)) == set(range(6))
     result = train(broken)
     assert result is not None
     assert same_weights(unbroken.out, broken.out)

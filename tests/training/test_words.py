@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 from collections.abc import Callable
@@ -108,9 +107,7 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
     ("file", "content", "sentence"),
     [
         (LAST, b"", r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"),
-        (LAST, b"PK\x03\x04half", r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"),
         (Path("settings.json"), b"[1]", "has not the expected content"),
-        (Path("settings.json"), b"{", "has not the expected content"),
         (Path("settings.json"), b'{"recipe": 3}', "holds a run with"),
     ],
 )
@@ -168,7 +165,6 @@ def test_a_class_without_images(tmp_path: Path) -> None:
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
         ({"log": ("paper",)}, "`log` must be one of"),
         ({"model": "RN5O"}, "no model to build is called 'RN5O'; did you mean RN50"),
-        ({"model": "open_clip:ViT-B32"}, "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
@@ -182,7 +178,6 @@ def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentenc
         (0, {"nodes": 2}, "`nodes` 2 needs torchrun, which starts the same command on every machine"),
         (0, {"accelerator": "gpu"}, "`accelerator` gpu needs a GPU, and PyTorch finds none on this machine"),
         (2, {"accelerator": "gpu", "devices": 8}, "`devices` 8 asks for more GPUs than this machine has, 2"),
-        (1, {"accelerator": "auto", "devices": 2}, "`devices` 2 asks for more GPUs than this machine has, 1"),
         (0, {"model": "timm:resnet5"}, "no timm model is called 'resnet5'; did you mean resnet50"),
     ],
 )
@@ -193,17 +188,6 @@ def test_what_the_machine_lacks_is_said_before_data_is_read(
     with pytest.raises(InputError, match=sentence):
         train(settings(tmp_path / "no data", tmp_path / "run", **change))
     assert not (tmp_path / "run").exists()
-
-
-def test_the_bar_shows_the_last_logged_loss(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = io.StringIO()
-    monkeypatch.setattr(told, "isatty", lambda: True)
-    with monkeypatch.context() as patch:
-        patch.setattr("sys.stderr", told)
-        result = train(settings(data, tmp_path / "run", steps=3, log_every=2))
-    assert result is not None
-    assert "3/3 [" in told.getvalue()
-    assert f"loss={result.loss:.3f}]" in told.getvalue()
 
 
 def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> None:
