@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 import textwrap
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -296,52 +295,32 @@ def test_some_of_many(tmp_path: Path) -> None:
         select(whole, [6])
 
 
-def _texts_only(folder: Path) -> Path:
-    return make_dataset(folder, rows(2))
-
-
-def _splits(folder: Path) -> Path:
-    for name in ("train/frog/1.jpg", "val/frog/2.jpg"):
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_bytes(image(name))
-    return folder
-
-
-def _table(**cell: str | None) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        pq.write_table(pa.table({"image": [cell] * 2}), folder / "x.parquet")
-        return folder
-
-    return make
-
-
-def _no_column(folder: Path) -> Path:
-    (folder / "x.csv").write_text("url,title\nhttp://x,y\n")
-    return folder / "x.csv"
-
-
-def _shards_of_one_class(folder: Path) -> Path:
-    (write_shards(folder / "wds") / "classnames.txt").write_text("frog\n")
-    return folder / "wds"
-
-
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("source", "words"),
     [
-        (_texts_only, "texts without images; build or package it again with `images`"),
-        (lambda folder: folder, "holds no images that can be read"),
-        (_splits, "holds the folders train and val; give one of them"),
-        (_table(bytes=None, path="/x/a.jpg"), "holds paths of images and not the images, and '/x/a.jpg' is not an im"),
-        (_table(bytes="/9j/4AAQ", path="a.jpg"), "has no column of images"),
-        (_no_column, "no column of images; call one of its columns filepath"),
-        (_shards_of_one_class, "the label 1 belongs to no class"),
-        (lambda folder: folder / "nothing", "does not exist"),
-        (lambda folder: folder / "{0..2}.tar", "names .*, which does not exist"),
+        ("texts/dataset", "texts without images; build or package it again with `images`"),
+        ("empty", "holds no images that can be read"),
+        ("splits", "holds the folders train and val; give one of them"),
+        ("paths.parquet", "holds paths of images and not the images, and '/x/a.jpg' is not an im"),
+        ("base64.parquet", "has no column of images"),
+        ("x.csv", "no column of images; call one of its columns filepath"),
+        ("wds", "the label 1 belongs to no class"),
+        ("nothing", "does not exist"),
+        ("{0..2}.tar", "names .*, which does not exist"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+def test_what_cannot_be_read_is_said(tmp_path: Path, source: str, words: str) -> None:
+    make_dataset(tmp_path / "texts", rows(2))
+    (tmp_path / "empty").mkdir()
+    for name in ("splits/train/frog/1.jpg", "splits/val/frog/2.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(image(name))
+    for name, cell in (("paths", {"bytes": None, "path": "/x/a.jpg"}), ("base64", {"bytes": "/9j/", "path": "a.jpg"})):
+        pq.write_table(pa.table({"image": [cell] * 2}), tmp_path / f"{name}.parquet")
+    (tmp_path / "x.csv").write_text("url,title\nhttp://x,y\n")
+    (write_shards(tmp_path / "wds") / "classnames.txt").write_text("frog\n")
     with pytest.raises(InputError, match=words):
-        open_examples(make(tmp_path))
+        open_examples(tmp_path / source)
 
 
 @pytest.mark.parametrize("at", ["absolute", "beside", "here"])

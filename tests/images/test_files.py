@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
-
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.images.files import Kind, image_files, kind_of, layout_of
-from tests.packager.made import image, tar_of
+from imagenet_captions.images.files import image_files
+from tests.packager.made import image
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -41,27 +36,3 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     examples = open_examples(tmp_path)
     assert (examples.image_id(0), examples.image(0)) == ("n01440764/caf?", image("x"))
     assert open_test_set("imagenet", tmp_path, tmp_path).images.image(0) == image("x")
-
-
-def test_what_a_file_is_shows_in_its_first_bytes(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
-    tar = tar_of({"a.jpg": b"x"})
-    for data, name, kind in (
-        ((tmp_path / "x.parquet").read_bytes(), "x.tar", Kind.PARQUET),
-        (tar, "x.jpg", Kind.TAR),
-        (gzip.compress(tar), "x.tar", Kind.COMPRESSED),
-        (b"", "x.TAR", Kind.TAR),
-        (b"filepath,title\n", "x.parquet", Kind.OTHER),
-    ):
-        (tmp_path / name).write_bytes(data)
-        assert kind_of(tmp_path / name) is kind, name
-
-
-@pytest.mark.parametrize("will_do", [True, False])
-def test_what_a_folder_holds(tmp_path: Path, will_do: bool) -> None:
-    write(tmp_path, "a/0.tar", "a/._0.tar", "__MACOSX/0.tar", "a/1.parquet", "b/2.jpg", "b/3.jpg", "c/4.TAR")
-    held = layout_of(tmp_path, lambda _: will_do)
-    if will_do:
-        assert (held.kind, held.files) == (Kind.FOLDER, [tmp_path])
-    else:
-        assert (held.kind, held.files) == (Kind.TAR, [tmp_path / "a/0.tar", tmp_path / "c/4.TAR"])

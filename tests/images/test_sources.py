@@ -33,14 +33,6 @@ def lower_case_without_ending(root: Path) -> Path:
     return root
 
 
-def linked(root: Path) -> Path:
-    train_folder(root.parent / "elsewhere")
-    root.mkdir()
-    (root / "train").symlink_to(root.parent / "elsewhere", target_is_directory=True)
-    (root / "n01440764_5.JPEG").symlink_to("nowhere")
-    return root
-
-
 def tar_of_tars(root: Path) -> Path:
     root.mkdir()
     tar = root / "ILSVRC2012_img_train.tar"
@@ -121,7 +113,7 @@ def flickr_ids(root: Path) -> Path:
 
 
 SOURCES = [
-    *(train_folder, lower_case_without_ending, linked, tar_of_tars, inner_tars, tar_of_a_folder, imagenet_1k),
+    *(train_folder, lower_case_without_ending, tar_of_tars, inner_tars, tar_of_a_folder, imagenet_1k),
     *(paths_in_parquet, our_dataset, webdataset, webdataset_with_json, flickr_ids),
 ]
 
@@ -150,7 +142,6 @@ def test_every_source_gives_the_same_bytes(
     assert contents(tmp_path / "images") == before
 
 
-WHOLE = tar_of({f"{wnid}.tar": tar_of(files) for wnid, files in by_class(images()).items()})
 INNER = tar_of(by_class(images())["n01440764"])
 
 
@@ -166,15 +157,11 @@ def parquet(*cells: dict[str, object]) -> bytes:
         ("notes.txt", b"none", "holds no images"),
         ("ILSVRC2012_val_00000293.JPEG", image("x"), "no names to join on"),
         ("0.tar", tar_of({"0.jpg": image("x"), "0.json": b'["filename"]'}), "no names to join on"),
-        ("0.tar", tar_of({"a.txt": b"a"}), "holds no images"),
-        ("0.tar", WHOLE[: len(WHOLE) // 2 + 100], "cut off or damaged"),
         ("0.tar", INNER[: INNER.index(b"n01440764_17")], "cut off or damaged"),
         ("0.tar", tar_of({"n01440764.tar": INNER[:1300]}), r"n01440764\.tar' in .*cut off or damaged"),
         ("0.tar", b"", "cut off or damaged"),
-        ("0.tar", INNER.replace(b"n01440764_17.", b"n01440764_77."), "cut off or damaged"),
         ("train.tar", b"\x1f\x8b" + bytes(600), "unpack"),
         ("0.parquet", b"PAR1PAR1", "cut off or damaged"),
-        ("0.parquet", parquet(), "no column of images"),
         ("0.parquet", parquet({"bytes": "/9j/4A", "path": f"{IDS[0]}.JPEG"}), "no column of images"),
         ("0.parquet", parquet({"bytes": image("x"), "path": "00000000.jpg"}), "no names to join on"),
         ("0.parquet", parquet({"bytes": None, "path": "n01440764_4.JPEG"}), "holds paths of images and not the images"),
@@ -215,19 +202,6 @@ def test_an_image_among_those_of_another_class_is_not_used(tmp_path: Path, make:
     assert (made.images, made.rows) == (len(IDS) - 1, len(IDS))
     outcomes = {row["image_id"]: row for row in pq.read_table(tmp_path / "out/outcomes.parquet").to_pylist()}
     assert outcomes[IDS[0]]["detail"] == "its image lies among those of n02687172, so it is not used"
-
-
-def test_hostile_member_names_are_only_names(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    members = {
-        f"../../../{IDS[0]}.JPEG": image(IDS[0]),
-        f"/etc/{IDS[1]}.JPEG": image(IDS[1]),
-        "n01440764_1" * 5000 + ".JPEG": image("x"),
-    }
-    (tmp_path / "images/0.tar").write_bytes(tar_of(members))
-    made = packaged(tmp_path, tmp_path / "images")
-    assert made.images == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.outcomes.parquet", "c.parquet", "images", "out"]
 
 
 def test_a_folder_that_may_not_be_read_is_no_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

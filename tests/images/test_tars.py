@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -83,32 +82,6 @@ def test_hostile_sizes_are_damage(tmp_path: Path, data: bytes) -> None:
         files_of(tmp_path / "x.tar")
 
 
-def test_a_walk_keeps_no_member(tmp_path: Path) -> None:
-    """Python's `tarfile` would keep all of them, a gigabyte for ImageNet."""
-    (tmp_path / "x.tar").write_bytes(tar_of({f"{number}.jpg": b"" for number in range(2000)}))
-    with TarReader(tmp_path / "x.tar") as tar:
-        members = tar.members()
-        next(members)
-        tracemalloc.start()
-        count = sum(1 for _ in members)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert count == 1999
-    assert peak < 200_000
-
-
-def test_files_in_inner_tars_lie_in_the_outermost_file(tmp_path: Path) -> None:
-    inner = {f"n0144076{number}.tar": tar_of({f"{number}.jpg": bytes([number]) * 1000}) for number in range(3)}
-    (tmp_path / "x.tar").write_bytes(tar_of({"first.txt": b"1", **inner, "empty.tar": tar_of({}), "last.txt": b"2"}))
-    assert files_of(tmp_path / "x.tar") == [
-        ("first.txt", b"1"),
-        *[(f"{number}.jpg", bytes([number]) * 1000) for number in range(3)],
-        ("last.txt", b"2"),
-    ]
-    with TarReader(tmp_path / "x.tar") as tar:
-        assert [name for name, _ in tar.members()] == [None, *inner, None]
-
-
 def test_samples_of_webdataset(tmp_path: Path) -> None:
     members = {
         "a/0.cls": b"7",
@@ -142,9 +115,7 @@ def test_labels(tmp_path: Path, content: bytes, label: int) -> None:
         (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
         (b'{"a": ["caf\xe9", "\\udc80"]}', {"a": ["caf\ufffd", "?"]}),
         (b'{"a": ' + b"9" * 5000 + b"}", {"a": None}),
-        (b"[" * 100_000, None),
         (b'["a"]', None),
-        (b"", None),
     ],
 )
 def test_objects_of_json(content: bytes, said: object) -> None:

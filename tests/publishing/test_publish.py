@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,9 +158,7 @@ LISTS_NOTHING = b'{"format": "imagenet-captions dataset", "files": {}}'
     ("files", "foreign"),
     [
         ({"README.md": b"my notes"}, "README.md"),
-        ({"train.csv": b"1"}, "train.csv"),
         ({"manifest.json": b'{"format": "x", "files": {}}'}, "manifest.json"),
-        ({"manifest.json": b"[" * 10**5}, "manifest.json"),
         ({"manifest.json": LISTS_NOTHING, "README.md": b""}, "README.md"),
     ],
 )
@@ -212,22 +203,17 @@ def test_what_somebody_else_commits_meanwhile_is_not_overwritten(hub: Hub, made:
     assert hub.repos[NAME].commits == ["initial commit", "another's"]
 
 
-def test_a_damaged_file_is_not_published(hub: Hub, made: Path, tmp_path: Path) -> None:
-    package(write_captions(tmp_path / "a.parquet"), tmp_path / "texts", PackageSettings())
-    card = tmp_path / "texts/README.md"
-    card.write_text(card.read_text().replace("Flickr", "flickR", 1))
-    with pytest.raises(ic.InputError, match=r"is damaged: README\.md has other bytes"):
-        ic.publish(tmp_path / "texts", NAME)
-    assert len(hub.repos[NAME].commits) == 1
-
-
-def test_a_dataset_that_lacks_a_file_makes_no_repository(hub: Hub, made: Path, tmp_path: Path) -> None:
+def test_a_dataset_that_is_not_whole_is_not_published(hub: Hub, made: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(made / "texts", tmp_path / "texts")
-    for spoil in (lambda: (copied / "croissant.json").write_bytes(b"{"), (copied / "croissant.json").unlink):
-        spoil()
-        with pytest.raises(ic.InputError, match=r"is damaged: croissant\.json is not there whole"):
-            ic.publish(copied, NAME)
+    (copied / "croissant.json").unlink()
+    with pytest.raises(ic.InputError, match=r"is damaged: croissant\.json is not there whole"):
+        ic.publish(copied, NAME)
     assert hub.calls == []
+    copied = shutil.copytree(made / "texts", tmp_path / "edited")
+    (copied / "README.md").write_text((copied / "README.md").read_text().replace("Flickr", "flickR", 1))
+    with pytest.raises(ic.InputError, match=r"is damaged: README\.md has other bytes"):
+        ic.publish(copied, NAME)
+    assert len(hub.repos[NAME].commits) == 1
 
 
 def test_a_branch_a_pull_request_and_a_message_go_to_the_client(hub: Hub, made: Path) -> None:
@@ -236,38 +222,3 @@ def test_a_branch_a_pull_request_and_a_message_go_to_the_client(hub: Hub, made: 
     assert (code, f"{hub.endpoint}/datasets/{NAME}/discussions/1\n" in told) == (0, True)
     assert f"POST /api/datasets/{NAME}/commit/draft?create_pr=1" in hub.calls
     assert hub.repos[NAME].commits[-1] == "The rebuild of May"
-
-
-@pytest.mark.slow
-def test_a_killed_upload_goes_on_and_is_never_half_published(hub: Hub, made: Path, tmp_path: Path) -> None:
-    manifest = json.loads((made / "texts/manifest.json").read_text())
-    held = manifest["files"]["raw/train-00000-of-00001.parquet"]["sha256"]
-    others = {entry["sha256"] for name, entry in manifest["files"].items() if name.endswith(".parquet")} - {held}
-    waiting, go_on = threading.Event(), threading.Event()
-
-    def wait(oid: str) -> None:
-        if oid == held and not go_on.is_set():
-            waiting.set()
-            go_on.wait(60)
-            raise BrokenPipeError
-
-    hub.before_a_file = wait
-    command = [sys.executable, "-m", "imagenet_captions", "publish", str(made / "texts"), NAME]
-    settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
-    environment = {**os.environ, **settings, "HF_TOKEN": TOKEN}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert waiting.wait(60)
-    while not others <= hub.sent.keys():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    go_on.set()
-    assert hub.repos[NAME].files.keys() == {".gitattributes"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/datasets/{NAME}/commit/{hub.repos[NAME].sha}"
-    assert TOKEN not in done.stdout + done.stderr
-    assert hub.sent == dict.fromkeys([*others, held], 1)
-    assert len(hub.repos[NAME].commits) == 2
-    assert contents(made / "texts").items() <= hub.repos[NAME].files.items()
