@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.files import sha256
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 
@@ -26,17 +23,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flip(shard: Path, column: str) -> Path:
-    """Turn around bytes within a column's first pages.
-
-    With "footer" it is the columns' names in the footer, with "huggingface" what `datasets` noted of them.
-    """
+    """Turn around bytes within a column's first pages, or with "footer" within the columns' names in the footer."""
     data = bytearray(shard.read_bytes())
     start, size = len(data) - 8 - int.from_bytes(data[-8:-4], "little"), 60
-    if column == "huggingface":
-        stored = pq.read_metadata(shard).metadata[b"ARROW:schema"]
-        changed = base64.b64encode(base64.b64decode(stored).replace(b'{"info"', b"{\x01info}"))
-        shard.write_bytes(data.replace(stored, changed))
-        return shard
     if column != "footer":
         group = pq.read_metadata(shard).row_group(0)
         chunks = [group.column(at) for at in range(group.num_columns)]
@@ -50,16 +39,12 @@ def flip(shard: Path, column: str) -> Path:
 
 
 COMMANDS = [
-    ("data", "image_id", "filter DS --class tench --out OUT/f"),
-    ("data", "footer", "filter DS --class tench --out OUT/f"),
-    ("data", "huggingface", "filter DS --sample 0.9 --out OUT/f"),
-    ("raw", "title", "filter DS --sample 0.9 --out OUT/f"),
-    ("data", "caption", "export DS --to slim --out OUT/x.csv"),
+    ("data", "image_id", "filter DS --class tench --out OUT/f --workers 1"),
+    ("data", "footer", "filter DS --class tench --out OUT/f --workers 1"),
+    ("raw", "title", "filter DS --sample 0.9 --out OUT/f --workers 1"),
     ("raw", "title", "export DS --to release-json --out OUT/x.json"),
-    ("data", "owner", "export DS --to attribution --out OUT/x.md"),
     ("data", "image_id", "export DS --to webdataset --out OUT/wds"),
     ("data", "title", "stats DS"),
-    ("data", "footer", "stats DS"),
     ("data", "image", "stats WHOLE --images DS/data"),
     ("raw", "title", "diff WHOLE DS --raw"),
     ("data", "title", "label-by-text DS --out OUT/x.parquet"),
@@ -91,11 +76,9 @@ def test_a_damaged_shard_is_named(
 
 
 LOADING: list[tuple[str, str, bool, Callable[[Path], object]]] = [
-    ("data", "title", False, lambda ds: ic.load(ds)),
     ("data", "title", True, lambda ds: ic.load(ds, ic.contains("title", "dog"), columns=["image_id"])),
     ("data", "caption", False, lambda ds: list(ic.load(ds, streaming=True))),
     ("raw", "footer", False, lambda ds: ic.load(ds, config="raw")),
-    ("data", "huggingface", True, lambda ds: ic.load(ds)),
 ]
 
 
@@ -138,24 +121,3 @@ def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_p
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="has 50 rows, and its manifest says 53; package it again"):
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
-
-
-def test_nulls_in_texts_are_one_sentence(copy: Path) -> None:
-    """Of a dataset whose manifest fits: its makers need not be we."""
-    shard = next((copy / "data").glob("*.parquet"))
-    table = pq.read_table(shard)
-    at = table.schema.get_field_index("caption")
-    pq.write_table(table.set_column(at, "caption", pa.nulls(len(table), pa.string())), shard)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][f"data/{shard.name}"] |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    code, told = invoke("stats", copy)
-    assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
-    with pytest.raises(InputError, match="is damaged"):
-        ic.verify(copy)
-
-
-def test_an_empty_manifest_is_there(copy: Path) -> None:
-    (copy / "manifest.json").write_bytes(b"")
-    code, told = invoke("stats", copy)
-    assert (code, "has not the expected content" in told) == (2, True), told

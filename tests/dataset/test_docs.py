@@ -36,14 +36,9 @@ def test_filter(folder: Path) -> None:
     shown = run_lines(script, folder).stdout
     assert shown.count("kept") == len(list(filter(None, script.splitlines())))
     assert (folder / "dogs" / "manifest.json").exists()
-    run_bash(f"python - <<'EOF'\n{blocks('filter.md', 'python')}\nEOF", folder)
-    assert (folder / "beach.txt").read_bytes() == (folder / "dogs.txt").read_bytes()
-    assert (folder / "smaller" / "manifest.json").exists()
-    assert all(name in (DOCS / "filter.md").read_text(encoding="utf-8") for name in list_names())
-
-
-def test_load(folder: Path) -> None:
-    (folder / "beach.txt").unlink(missing_ok=True)
     script = blocks("filter.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
     shown = run_bash(f"python - <<'EOF'\n{script}\nEOF", folder, HF_DATASETS_CACHE=str(folder / "cache"))
     assert shown.split()[-4:] == ["0", "19", "7", "1"]
+    assert (folder / "beach.txt").read_bytes() == (folder / "dogs.txt").read_bytes()
+    assert (folder / "smaller" / "manifest.json").exists()
+    assert all(name in (DOCS / "filter.md").read_text(encoding="utf-8") for name in list_names())

@@ -112,14 +112,8 @@ def test_a_shard_that_did_not_arrive_whole_is_one_sentence(tmp_path: Path, monke
     sentence = f"data/{last.name} is not there whole; copy or package it again"
     with pytest.raises(InputError, match=sentence):
         ic.load(dataset)
-    for command in (
-        ["filter", dataset, "--class", "dog", "--out", tmp_path / "child"],
-        ["export", dataset, "--to", "slim", "--out", tmp_path / "slim.csv"],
-        ["stats", dataset],
-    ):
-        code, told = invoke(*command)
-        assert (code, told.count("\n")) == (2, 1)
-        assert sentence in told
+    code, told = invoke("stats", dataset)
+    assert (code, told.count("\n"), sentence in told) == (2, 1, True)
 
 
 def test_importing_is_cheap_and_loading_asks_nobody(text_dataset: Path) -> None:
@@ -150,6 +144,3 @@ def test_workers_share_the_shards_of_a_stream(image_dataset: Path, tmp_path: Pat
     assert all(parts)
     whole = [row["image_id"] for row in stream]
     assert sorted(chain.from_iterable(parts)) == sorted(whole)
-    mixed = [row["image_id"] for row in stream.shuffle(seed=0, buffer_size=100)]
-    assert mixed != whole
-    assert sorted(mixed) == sorted(whole)

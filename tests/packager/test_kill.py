@@ -16,7 +16,6 @@ import sys, time
 from pathlib import Path
 from imagenet_captions.dataset import writing
 from imagenet_captions.engines.local import LOCAL
-from imagenet_captions.storage import outputs
 from imagenet_captions.packager import package as stage
 
 moment, workers = sys.argv[1], int(sys.argv[2])
@@ -35,7 +34,6 @@ def before(owner, name, count=1):
         return real(*args, **kwargs)
     setattr(owner, name, stopping)
 
-if moment == "before the join": before(stage, "locate")
 if moment == "between shards":
     run = LOCAL.run
     def stopping(*args, **kwargs):
@@ -44,12 +42,9 @@ if moment == "between shards":
                 stop()
             yield shard
     LOCAL.run = stopping
-if moment == "before the outcomes": before(writing, "write_outcomes")
-if moment == "before the card": before(writing, "card")
 if moment == "before the manifest": before(writing.DatasetFacts, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
-if moment == "before the old one goes": before(outputs, "_remove_listed")
 stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path("images")), workers=workers)
 """
 
@@ -60,10 +55,7 @@ stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path(
         (True, "before the manifest"),
         (True, "within the swap"),
         (False, "between shards"),
-        *(
-            pytest.param(True, f"before the {what}", marks=pytest.mark.slow)
-            for what in ("join", "outcomes", "card", "swap", "old one goes")
-        ),
+        pytest.param(True, "before the swap", marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
