@@ -10,8 +10,9 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from imagenet_captions.captions.caption_template import EXAMPLES
 from imagenet_captions.cli.app import PROGRAM, command, head
-from imagenet_captions.cli.commands import CAPTIONS, COMMANDS, SECTIONS
+from imagenet_captions.cli.commands import COMMANDS, SECTIONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
@@ -28,7 +29,7 @@ def write_reference() -> str:
             flags = ", ".join(f"`{head(one)}`" for one in command(name).options.values())
             lines += [f"\n### {name}\n\n{COMMANDS[name].about}\n\n{textwrap.fill(flags, 140, break_long_words=False)}"]
     lines += ["\n## Captions, as --caption takes them\n\n| caption | meaning |\n|---|---|"]
-    lines += [f"| `{text.replace('|', chr(92) + '|')}` | {meaning} |" for text, meaning in CAPTIONS]
+    lines += [f"| `{text.replace('|', chr(92) + '|')}` | {meaning} |" for text, meaning in EXAMPLES]
     return "\n".join(lines) + "\n"
 
 

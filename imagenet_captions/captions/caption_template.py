@@ -1,21 +1,12 @@
-"""The caption template: which fields make a caption, as an object and as one line of text.
-
-title tags description                      the fields, in order, joined by one space: the release's own form
-title|description tags                      the title or the description, at random if both are filled
-title tags template="a photo of a {}"       the class's name in front
-title class_name template=open_clip-80      the class's name after the title, in one of open_clip's 80 sentences
-title names=wordnet seed=7                  any of WordNet's names for the class instead of the curated one
-tags separator="; " max_words=20            another separator, and at most 20 words
-title camera_names=keep                     a title such as IMG_1234 stays
-title tags captions=list                    a caption for each field, all of them in one row
-"""
+"""The caption template: which fields make a caption, as an object and as one line of text; `EXAMPLES` shows both."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.errors import InputError, quoted, require_kind
 
@@ -23,14 +14,12 @@ CLASS_NAME = "class_name"
 FIELDS = ("title", "tags", "description", CLASS_NAME)
 DEFAULT_FIELDS = ("title", "tags", "description")
 OPEN_CLIP_80 = "open_clip-80"
-_CHOICES = {
-    "names": ("curated", "wordnet"),
-    "empty": ("drop", "keep"),
-    "camera_names": ("drop", "keep"),
-    "captions": ("one", "list"),
-}
-
 _TEMPLATES = Path(__file__).parent.parent / "data" / "templates.txt"  # data/SOURCES.md says where it comes from
+
+
+def _setting(default: Any, *examples: tuple[str, str], choices: tuple[str, ...] = ()) -> Any:
+    """Declare a field with templates that use it, each with its meaning; the help of commands shows them."""
+    return field(default=default, metadata={"examples": examples, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -44,16 +33,37 @@ class CaptionTemplate:
     `captions` is "list", every field gives a caption of its own: an export has all of them, training one an epoch.
     """
 
-    fields: tuple[str, ...] = DEFAULT_FIELDS
-    separator: str = " "
-    template: str = "{}"
-    names: str = "curated"
-    empty: str = "drop"
-    camera_names: str = "drop"
-    max_words: int | None = None
+    fields: tuple[str, ...] = _setting(
+        DEFAULT_FIELDS,
+        ("title tags description", "Fields, joined in this order: title, tags, description, class_name."),
+        ("title|description", "One of the fields, at random where both are filled."),
+    )
+    separator: str = _setting(" ", ('title tags separator="; "', "The text between the fields."))
+    template: str = _setting(
+        "{}",
+        ('title template="a photo of a {}"', "A sentence with the class's name, before the title."),
+        ("title template=open_clip-80", "One of open_clip's 80 sentences, at random."),
+    )
+    names: str = _setting(
+        "curated",
+        ("title names=wordnet", "Any of WordNet's names of the class, in place of the curated one."),
+        choices=("curated", "wordnet"),
+    )
+    empty: str = _setting("drop", ("title empty=keep", "Keep rows without any text."), choices=("drop", "keep"))
+    camera_names: str = _setting(
+        "drop", ("title camera_names=keep", "Keep titles such as IMG_1234."), choices=("drop", "keep")
+    )
+    max_words: int | None = _setting(None, ("title max_words=20 max_chars=77", "Cut what is longer."))
     max_chars: int | None = None
-    seed: int = 0
-    captions: str = "one"
+    seed: int = _setting(0, ("title|tags seed=1", "Choose otherwise; the same seed makes the same captions."))
+    captions: str = _setting(
+        "one",
+        (
+            "title tags captions=list",
+            "A caption a field: a list in slim and webdataset, one by one, epoch by epoch, in train.",
+        ),
+        choices=("one", "list"),
+    )
 
     def __post_init__(self) -> None:
         known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
@@ -75,9 +85,10 @@ class CaptionTemplate:
                 f"the caption template {quoted(self.template)} has no place for the class's name, or several; "
                 f'give {{}} once, such as "a photo of a {{}}", or {OPEN_CLIP_80}'
             )
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}, not {quoted(getattr(self, name))}")
+        for each in fields(self):
+            value, choices = getattr(self, each.name), each.metadata.get("choices")
+            if choices and value not in choices:
+                raise InputError(f"{each.name} must be one of {', '.join(choices)}, not {quoted(value)}")
         if self.is_list and self.separator != " ":
             raise InputError("separator= joins fields, and with captions=list each is a caption; leave it out")
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
@@ -143,6 +154,7 @@ class CaptionTemplate:
 
 _NUMBERS = ("max_words", "max_chars", "seed")
 _SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
+EXAMPLES = tuple(example for part in fields(CaptionTemplate) for example in part.metadata.get("examples", ()))
 
 
 @cache

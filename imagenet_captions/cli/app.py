@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from imagenet_captions.cli.commands import CAPTIONS, COMMANDS, SECTIONS
+from imagenet_captions.cli.commands import COMMANDS, SECTIONS
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, printable, quoted, shortened
 
 if TYPE_CHECKING:
@@ -266,8 +266,10 @@ class Command(click.Command):
             flags = [(head(one), describe(one)) for one in options if not one.is_argument]
             formatter.write_dl([*flags, ("-h, --help", "Show this message and exit.")])
         if "--caption" in self.flags:
+            from imagenet_captions.captions.caption_template import EXAMPLES
+
             with formatter.section("Captions, as --caption takes them"):
-                formatter.write_dl([*CAPTIONS])
+                formatter.write_dl([*EXAMPLES])
         with formatter.section("Examples"):
             for example in COMMANDS[str(self.name)].examples:
                 kept = re.sub(" (?!--)", "\xa0", f"{PROGRAM} {example}")  # a flag and its value stay on one line

@@ -160,20 +160,3 @@ COMMANDS = {
     for commands in SECTIONS.values()
     for name, (about, first, second) in commands.items()
 }
-
-CAPTIONS = (
-    ("title tags description", "Fields, joined in this order: title, tags, description, class_name."),
-    ("title|description", "One of the fields, at random where both are filled."),
-    ('title template="a photo of a {}"', "A sentence with the class's name, before the title."),
-    ("title template=open_clip-80", "One of open_clip's 80 sentences, at random."),
-    ("title names=wordnet", "Any of WordNet's names of the class, in place of the curated one."),
-    ('title tags separator="; "', "The text between the fields."),
-    ("title empty=keep", "Keep rows without any text."),
-    ("title camera_names=keep", "Keep titles such as IMG_1234."),
-    ("title max_words=20 max_chars=77", "Cut what is longer."),
-    (
-        "title tags captions=list",
-        "A caption a field: a list in slim and webdataset, one by one, epoch by epoch, in train.",
-    ),
-    ("title|tags seed=1", "Choose otherwise; the same seed makes the same captions."),
-)

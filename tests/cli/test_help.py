@@ -9,10 +9,10 @@ from collections.abc import Iterable
 import pytest
 from click.testing import CliRunner
 
+from imagenet_captions.captions.caption_template import EXAMPLES, CaptionTemplate
 from imagenet_captions.captions.caption_template import FIELDS as CAPTION_FIELDS
-from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cli.app import app, command
-from imagenet_captions.cli.commands import CAPTIONS, COMMANDS
+from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
 from imagenet_captions.imagenet.classes import list_names
 from tests.command_line import understood
@@ -41,10 +41,10 @@ def test_the_examples_are_understood() -> None:
 
 
 def test_the_help_of_captions_has_every_field_and_setting() -> None:
-    for text, meaning in CAPTIONS:
+    for text, meaning in EXAMPLES:
         assert str(CaptionTemplate.parse(text))
         assert meaning.endswith(".")
-    words = " ".join(text + " " + meaning for text, meaning in CAPTIONS)
+    words = " ".join(text + " " + meaning for text, meaning in EXAMPLES)
     settings = [name for name in CaptionTemplate.__dataclass_fields__ if name != "fields"]
     assert [name for name in (*CAPTION_FIELDS, *(f"{name}=" for name in settings)) if name not in words] == []
     with_captions = {name for name in COMMANDS if "Captions, as --caption takes them:" in run(name, "--help")}
