@@ -14,7 +14,7 @@ from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
 from imagenet_captions.training.recipes import (
-    CONTRASTIVE,
+    OBJECTIVES,
     Recipe,
     find_recipe,
     readable,
@@ -185,7 +185,7 @@ def _values(planned: Planned) -> dict[str, str]:
 
 def _how(run: Run) -> dict[str, str]:
     labels = "labels" if run.pick.labels == OWN else "labels read off texts"
-    material = f"captions ({run.caption})" if run.objective == CONTRASTIVE else labels
+    material = f"captions ({run.caption})" if OBJECTIVES[run.objective].texts else labels
     classifier = f"{run.classifier} ({run.prompts})" if run.prompts else run.classifier or "not asked"
     return {"objective": run.objective, "learns from": material, "classifier": classifier}
 

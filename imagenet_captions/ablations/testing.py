@@ -29,7 +29,6 @@ from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.files import replacing
 from imagenet_captions.training.batches import Feed
-from imagenet_captions.training.recipes import SUPERVISED
 from imagenet_captions.training.settings import TrainSettings
 
 FITTED = ("linear-probe", "prototypes", "k-shot")  # classifiers that are made from labeled images
@@ -104,7 +103,7 @@ def training_samples(
     name: str, examples: Examples, model: Model, settings: TrainSettings, folder: Path
 ) -> list[TextSample]:
     """Return the first images of a run's first step, from the loader that trains it; pictures go into `folder`."""
-    head = require_classes(examples) if settings.recipe.objective == SUPERVISED else ()
+    head = require_classes(examples) if settings.recipe.needs.labels else ()
     batch = next(iter(Feed(examples, head, model, replace(settings, workers=1))))
     samples = []
     for at in range(min(_SHOWN, len(batch))):

@@ -13,11 +13,14 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.options import Given, argument, option
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import METRICS
-from imagenet_captions.training.recipes import OBJECTIVES, Recipe
+from imagenet_captions.training.recipes import OBJECTIVES, RECIPES, Recipe
 from imagenet_captions.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from imagenet_captions.evaluation.settings import EvaluateSettings
+
+
+*_NAMES, _LAST = sorted(RECIPES, key=lambda name: name.startswith("micro-"))
 
 
 def train(
@@ -27,16 +30,14 @@ def train(
         argument("A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images."),
     ] = None,
     out: Annotated[Path | None, option("The run's folder.", metavar="RUN")] = None,
-    objective: Annotated[str | None, option("The training objective.", choices=OBJECTIVES)] = None,
+    objective: Annotated[str | None, option("The training objective.", choices=tuple(OBJECTIVES))] = None,
     preset: Annotated[
         str, option("The paper's recipe, or a small one for 32 x 32 on a CPU.", choices=("paper", "micro"))
     ] = "paper",
     recipe: Annotated[
         str | None,
         option(
-            "A recipe by name, in place of --objective and --preset: contrastive, supervised, simclr, finetune, align, "
-            "basic-supervised, basic-contrastive, supervised-matched, micro-contrastive, micro-supervised, "
-            "micro-simclr, micro-finetune or micro-supervised-matched.",
+            f"A recipe by name, in place of --objective and --preset: {', '.join(_NAMES)} or {_LAST}.",
             metavar="NAME",
         ),
     ] = None,
@@ -104,7 +105,7 @@ def _measurement(settings: TrainSettings, tests: Sequence[str]) -> EvaluateSetti
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in pairs:
             open_test_set(name, path, Path(scratch), None)
-    kind = {"contrastive": "zero-shot", "supervised": "head", "simclr": "linear-probe"}[settings.recipe.objective]
+    kind = settings.recipe.needs.classifier
     classifier = ClassifierSettings(kind, train=settings.data if kind == "linear-probe" else None)
     reading = Reading(workers=1, threads=settings.threads)
     return EvaluateSettings(str(settings.out), pairs, classifier, reading)

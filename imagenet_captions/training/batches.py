@@ -27,7 +27,7 @@ from imagenet_captions.images.pixels import (
 from imagenet_captions.models.model import Model
 from imagenet_captions.training.data import CaptionSampler, make_sampler, unusable, with_captions
 from imagenet_captions.training.processes import process_rank
-from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, Recipe
+from imagenet_captions.training.recipes import Recipe
 from imagenet_captions.training.sampler import ShardedSampler, Share, step_size
 from imagenet_captions.training.settings import TrainSettings
 
@@ -182,7 +182,7 @@ class Feed:
     def __init__(self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings) -> None:
         recipe = settings.recipe
         captions = None
-        if recipe.objective == CONTRASTIVE:
+        if recipe.needs.texts:
             wanted = None if recipe.caption is None else CaptionTemplate.parse(recipe.caption)
             captions = make_sampler(examples, wanted, settings.seed)
             examples = with_captions(examples, captions)
@@ -220,7 +220,7 @@ def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 def _transform(recipe: Recipe, model: Model) -> Transform:
-    if recipe.objective == SIMCLR:
+    if recipe.needs.views:
         return TwoViews(model.spec, recipe.crop_scale, recipe.colour, blur=model.spec.size >= _SMALLEST_BLURRED)
     augment = None
     if recipe.randaugment:

@@ -19,7 +19,7 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.model import Model
 from imagenet_captions.training.batches import Batch
-from imagenet_captions.training.recipes import CONTRASTIVE, SUPERVISED, Recipe
+from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
 
 Objective = Callable[[Model, Batch], Tensor]  # the mean loss of a process's images, which are normalized
 
@@ -33,6 +33,7 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
 
         clip_loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
         return partial(contrastive_loss, clip_loss=clip_loss, label_smoothing=recipe.label_smoothing)
+    assert recipe.objective == SIMCLR
     return partial(simclr_loss, temperature=recipe.temperature, rank=rank, world_size=world_size)
 
 

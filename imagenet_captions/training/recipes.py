@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagenet_captions.errors import InputError, shortened, unknown_name
 from imagenet_captions.models.config import check_name
 from imagenet_captions.options import REQUIRED, check, option
 
-CONTRASTIVE, SUPERVISED, SIMCLR = OBJECTIVES = ("contrastive", "supervised", "simclr")
+
+class Objective(NamedTuple):
+    """What a loss needs of data and model, which values of a recipe it does not read, and how its model is tested."""
+
+    classifier: str  # of `evaluate`
+    unread: str
+    texts: bool = False  # captions, and a text tower
+    labels: bool = False  # labels, and a head
+    views: bool = False  # a second view of each image, and SimCLR's projector
+
+
+CONTRASTIVE, SUPERVISED, SIMCLR = "contrastive", "supervised", "simclr"
+OBJECTIVES = {
+    CONTRASTIVE: Objective("zero-shot", unread="mixup colour temperature", texts=True),
+    SUPERVISED: Objective("head", unread="caption lock colour temperature", labels=True),
+    SIMCLR: Objective("linear-probe", unread="caption lock mixup flip crop randaugment label_smoothing", views=True),
+}
 OPTIMISERS = ("adamw", "sgd", "lars", "lamb")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
@@ -90,11 +106,16 @@ class Recipe:
                 f"`batch_size` {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
                 f"give an `accumulate` that divides it"
             )
-        if self.objective != CONTRASTIVE and self.lock != "none":
+        if not self.needs.texts and self.lock != "none":
             raise InputError(f"`lock` {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 
+    @property
+    def needs(self) -> Objective:
+        """What the recipe's objective needs."""
+        return OBJECTIVES[self.objective]
 
-_CHOICES = {"objective": OBJECTIVES, "optimiser": OPTIMISERS, "schedule": SCHEDULES, "crop": CROPS}
+
+_CHOICES = {"objective": tuple(OBJECTIVES), "optimiser": OPTIMISERS, "schedule": SCHEDULES, "crop": CROPS}
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
@@ -107,11 +128,8 @@ def unread_values(recipe: Recipe) -> frozenset[str]:
     unread = {"betas", "eps"} if recipe.optimiser in ("sgd", "lars") else {"momentum"}
     unread |= set() if recipe.optimiser == "sgd" else {"nesterov"}
     unread |= {"min_lr"} if recipe.schedule == "steps" else {"milestones"}
-    unread |= set() if recipe.objective == CONTRASTIVE else {"caption", "lock"}
-    unread |= set() if recipe.objective == SUPERVISED else {"mixup"}
-    if recipe.objective == SIMCLR:
-        return frozenset(unread | {"flip", "crop", "randaugment", "label_smoothing"})
-    return frozenset(unread | {"colour", "temperature"} | ({"crop_scale"} if recipe.crop == "placed" else set()))
+    unread |= {"crop_scale"} if recipe.crop == "placed" and not recipe.needs.views else set()
+    return frozenset(unread.union(recipe.needs.unread.split()))
 
 
 _PAPER = "the paper (Fang et al. 2022)"
@@ -245,7 +263,8 @@ def choose_recipe(name: str | None, objective: str | None, preset: str, changes:
     if name is not None and objective is not None:
         raise InputError(f"`recipe` {shortened(name, 40)} says the objective too; leave `objective` out")
     if name is None and objective is None:
-        raise InputError("training needs `objective` contrastive, supervised or simclr, or a `recipe` by name")
+        *names, last = OBJECTIVES
+        raise InputError(f"training needs `objective` {', '.join(names)} or {last}, or a `recipe` by name")
     chosen = find_recipe(name or (f"micro-{objective}" if preset == "micro" else str(objective)))
     for unread in sorted(changes.keys() & unread_values(chosen)):
         raise InputError(f"`{unread}` has no effect for the objective {chosen.objective}; leave it out")

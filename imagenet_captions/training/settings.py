@@ -13,7 +13,7 @@ from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import read_json, require_file, sha256, write_json
-from imagenet_captions.training.recipes import CONTRASTIVE, Recipe, recipe_values
+from imagenet_captions.training.recipes import Recipe, recipe_values
 
 SETTINGS_FILE = "settings.json"
 DONE_FILE = "done.json"
@@ -64,7 +64,7 @@ class TrainSettings:
         check(self)
         if self.init is not None and self.init_image is not None:
             raise InputError("`init` and `init_image` both say where weights come from; give one of them")
-        if self.init_image is not None and self.recipe.objective != CONTRASTIVE:
+        if self.init_image is not None and not self.recipe.needs.texts:
             raise InputError(
                 f"`init_image` is for the contrastive objective, and this is {self.recipe.objective}; give `init`"
             )

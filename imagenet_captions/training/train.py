@@ -26,7 +26,6 @@ from imagenet_captions.training.callbacks import FOLDER, LAST, fit, make_trainer
 from imagenet_captions.training.data import open_rows
 from imagenet_captions.training.module import Length, TrainingModule, warmup_steps
 from imagenet_captions.training.processes import check_devices, check_launch, process_rank
-from imagenet_captions.training.recipes import SIMCLR, SUPERVISED
 from imagenet_captions.training.settings import (
     MODEL_FOLDER,
     SETTINGS_FILE,
@@ -178,7 +177,7 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
 def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
     """Return the images to train on, and the classes of a supervised run's head."""
     examples = open_rows(settings.data, settings.ids)
-    if settings.recipe.objective != SUPERVISED:
+    if not settings.recipe.needs.labels:
         return examples, ()
     classes = require_classes(examples)
     empty = classes_without_images(examples)
@@ -200,14 +199,14 @@ def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
     if recipe.drop_path:
         model = with_drop_path(model, recipe.drop_path)
     model.drop_projector()
-    if recipe.objective == SUPERVISED:
-        model.drop_text()
+    if recipe.needs.labels:
         model.set_head([class_.key for class_ in head], settings.seed)
-        return model
-    model.drop_head()
-    if recipe.objective == SIMCLR:
-        model.drop_text()
+    else:
+        model.drop_head()
+    if recipe.needs.views:
         model.set_projector(ProjectorConfig(hidden=model.width), settings.seed)
+    if not recipe.needs.texts:
+        model.drop_text()
         return model
     if not model.has_text:
         raise InputError(
