@@ -12,7 +12,7 @@ from imagenet_captions.models.config import check_name
 from imagenet_captions.options import REQUIRED, check, option
 
 
-class Objective(NamedTuple):
+class Needs(NamedTuple):
     """What a loss needs of data and model, which values of a recipe it does not read, and how its model is tested."""
 
     classifier: str  # of `evaluate`
@@ -24,9 +24,9 @@ class Objective(NamedTuple):
 
 CONTRASTIVE, SUPERVISED, SIMCLR = "contrastive", "supervised", "simclr"
 OBJECTIVES = {
-    CONTRASTIVE: Objective("zero-shot", unread="mixup colour temperature", texts=True),
-    SUPERVISED: Objective("head", unread="caption lock colour temperature", labels=True),
-    SIMCLR: Objective("linear-probe", unread="caption lock mixup flip crop randaugment label_smoothing", views=True),
+    CONTRASTIVE: Needs("zero-shot", unread="mixup colour temperature", texts=True),
+    SUPERVISED: Needs("head", unread="caption lock colour temperature", labels=True),
+    SIMCLR: Needs("linear-probe", unread="caption lock mixup flip crop randaugment label_smoothing", views=True),
 }
 OPTIMISERS = ("adamw", "sgd", "lars", "lamb")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
@@ -110,7 +110,7 @@ class Recipe:
             raise InputError(f"`lock` {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 
     @property
-    def needs(self) -> Objective:
+    def needs(self) -> Needs:
         """What the recipe's objective needs."""
         return OBJECTIVES[self.objective]
 
