@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.ablate import ablate
 from imagenet_captions.ablations.comparing import (
     ACCURACY,
     MATCHED,
@@ -49,7 +48,7 @@ from imagenet_captions.evaluation.intervals import (
 )
 from imagenet_captions.evaluation.robustness.measure import measure_robustness
 from imagenet_captions.evaluation.robustness.tables import Result
-from tests.ablations.made import read_rows, write_micro_set
+from tests.ablations.made import read_rows
 
 
 def row(found: Estimate, first: str = "a", second: str = "b", headline: bool = False) -> Row:
@@ -96,15 +95,6 @@ def test_a_verdict_is_holms_and_says_for_whom(found: tuple[float, float, float, 
     assert ("by seed" in text) == (seeds > 1)
 
 
-def test_verdicts_are_adjusted_for_how_many_a_report_has() -> None:
-    rows = [row(of(3.0, 0.4, 5.6, p_value), headline=True) for p_value in (0.02, 0.03, 0.001)]
-    told = adjust([*rows, row(of(3.0, 0.4, 5.6, 0.02))])
-    assert [each.p_holm for each in told] == pytest.approx([0.04, 0.04, 0.003, None])
-    assert "Holm" not in sentence(told[-1])
-    assert not told[-1].is_different
-    assert "above" not in sentence(told[-1])
-
-
 def runs_at(accuracies: dict[str, tuple[float, float]], images: int = 4000, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Runs by name with these shares right without shift and under each of two shifts, on the same images."""
     hard = np.random.default_rng(seed).random(images)
@@ -132,14 +122,9 @@ def test_the_line_goes_through_the_baseline_and_tells_what_is_above() -> None:
     assert middle(draws)[0] > 0
     assert not any(measured.marks.values())
     answers = runs_at(LINE)
-    for close in (
-        {"a": (0.5, 0.4), "b": (0.504, 0.4), "c": (0.508, 0.4)},
-        {"a": (0.4, 0.5), "b": (0.5, 0.4), "c": (0.6, 0.3)},
-    ):
-        assert above_line(runs_at(close), list(close), "clean", ("blur", "noise")) is None, "it does not surely rise"
+    close = {"a": (0.5, 0.4), "b": (0.504, 0.4), "c": (0.508, 0.4)}
+    assert above_line(runs_at(close), list(close), "clean", ("blur", "noise")) is None, "it does not surely rise"
     assert above_line(answers, list(LINE)[:2], "clean", ("blur", "noise")) is None
-    same = dict.fromkeys(("a", "b", "c"), answers["s1-s0"])
-    assert above_line(same, ["a", "b", "c"], "clean", ("blur", "noise")) is None
 
 
 def test_the_line_is_the_naive_one() -> None:
@@ -202,11 +187,6 @@ def test_a_factors_sentence_is_made_of_its_headlines() -> None:
         "In accuracy on clean, 1 of 2 comparisons show a difference: a is 3.0 points above b; the intervals of the "
         "others lie within -2.0 and +4.0 points."
     )
-    two = [row(unclear, headline=True), replace(row(unclear, headline=True), quantity="accuracy on blur")]
-    assert factor_sentence(adjust(two)) == (
-        "In accuracy, 0 of 2 comparisons show a difference; the intervals of the differences lie within -2.0 and "
-        "+4.0 points."
-    )
     assert factor_sentence(adjust([row(above)])) == ""
 
 
@@ -230,6 +210,7 @@ def test_a_hostile_caption_makes_no_markup() -> None:
 SETS = ("imagenet", "imagenet-v2", "imagenet-r")
 DATA = (TrainingSet("a", 64_000, False), TrainingSet("b", 32_000, False))
 SIZES = (1, 0.5, 16_000, 0.25, 50_000)
+ASK = Ask(DATA, PRESETS["paper"], (0,), sizes=SIZES)
 
 
 def expit(x: float | Floats) -> Floats:
@@ -246,11 +227,10 @@ def simulate(
 ) -> FactorResult:
     """Arms whose log-odds grow evenly with the size between levels; seeds vary, and images are alike for all."""
     generator = np.random.default_rng(draw)
-    ask = Ask(DATA, PRESETS["paper"], tuple(range(seeds)), sizes=SIZES)
-    table = make_table("distribution", ask)
+    table = make_table("distribution", replace(ASK, seeds=tuple(range(seeds))))
     planned = plan_runs(AblateSettings(("distribution",), {}, Path()), [table], lambda run: Rows(run.pick.rows or 0))
     hard = {name: generator.random(images) for name in SETS}
-    ends = {data.name: list(ask.shares(data, 3))[::-1] for data in DATA}
+    ends = {data.name: list(ASK.shares(data, 3))[::-1] for data in DATA}
     results = {}
     for run in table.runs:
         place = ends[run.data].index(run.pick.rows or 0) / (len(ends[run.data]) - 1)
@@ -266,9 +246,9 @@ def simulate(
     return FactorResult(table, results, {})
 
 
-def matched(factor: FactorResult) -> list[Row]:
+def matched(factor: FactorResult, micro: bool = False) -> list[Row]:
     clip = replace(factor, table=replace(factor.table, curves=factor.table.curves[:1]))
-    return list(compare_curves(clip, SETS, micro=False))
+    return list(compare_curves(clip, SETS, micro))
 
 
 BOTH = {"a": (-1.2, 0.2), "b": (-1.0, 0.5)}
@@ -283,8 +263,6 @@ def test_every_source_has_its_sizes_and_seeds_draw_their_own() -> None:
     assert table.curves[0].arms[1] == ("clip-b-32000", "clip-b-16000", "clip-b-8000")
     questions = [comparison.first for comparison in table.comparisons]
     assert questions == ["clip-a-64000", "clip-b-32000"], "on the same images, for the largest size"
-    names = {run.stem for run in table.runs}
-    assert {"clip", "clip-16000", "text-labels-all", "text-labels-16000-all"} <= names, "runs that `size` has too"
 
 
 def test_intervals_cover_the_difference_at_that_accuracy() -> None:
@@ -298,6 +276,8 @@ def test_intervals_cover_the_difference_at_that_accuracy() -> None:
         assert (row.kind, row.headline, len(row.by_seed), row.images) == (MATCHED, True, 3, 600)
     assert np.mean(inside) >= 0.85
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(20)
+    *_, row = matched(simulate(0, BOTH, images=300), micro=True)
+    assert (row.kind, row.images) == (MATCHED, 300), "micro shifts are the clean set's own images"
 
 
 def test_a_curve_is_the_naive_one_and_is_bounded_beyond_its_points() -> None:
@@ -321,42 +301,28 @@ def test_without_overlap_nothing_is_compared_and_the_sentence_says_so() -> None:
     assert told.endswith(" %), so they are not compared.")
 
 
-def failed(factor: FactorResult, arm: str) -> FactorResult:
-    return replace(
-        factor,
-        results={
-            name: RunResult(result.planned, failure="broken") if result.run.arm == arm else result
-            for name, result in factor.results.items()
-        },
-    )
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_the_report_has_their_table_and_sentences_of_the_csv(tmp_path: Path, seeds: int) -> None:
-    whole = simulate(0, BOTH, 0.3, seeds, images=300)
-    for factor, compared in ((whole, True), (failed(whole, "clip-b-16000"), False)):
-        Report(tmp_path, False, seeds, {"a": 64_000, "b": 32_000}, SETS).write(tmp_path / "report.md", [factor])
+def test_the_report_has_their_table_and_sentences_of_the_csv(tmp_path: Path) -> None:
+    whole = simulate(0, BOTH, 0.3, 1, images=300)
+    results = {
+        name: RunResult(each.planned, failure="broken") if each.run.arm == "clip-b-16000" else each
+        for name, each in whole.results.items()
+    }
+    for factor, compared in ((whole, True), (replace(whole, results=results), False)):
+        Report(tmp_path, False, 1, {"a": 64_000, "b": 32_000}, SETS).write(tmp_path / "report.md", [factor])
         report = (tmp_path / "report.md").read_text(encoding="utf-8")
         rows = read_rows((tmp_path / "comparisons.csv").read_text(encoding="utf-8"))
         assert any((row.first, row.second, row.kind) == ("clip-a", "clip-b", MATCHED) for row in rows) == compared
         assert all(f"- {sentence(row)}" in report.splitlines() for row in rows)
         assert ("Not compared: fewer than three sizes" in report) == (not compared)
     assert "| arm | other arm | quantity | difference in points |" in report
-    assert ("these trainings" in report) == (seeds == 1)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "words"),
-    [("1,0.5", "a has 64,000 images, and `sizes` needs 3 sizes of it"), ("1,0.5,40000", "b has 32,000 images")],
-)
-def test_too_few_sizes_of_a_source_are_refused(sizes: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        make_table("distribution", Ask(DATA, PRESETS["paper"], (0,), sizes=parse_sizes(sizes)))
+    assert "these trainings" in report
 
 
 @pytest.mark.parametrize(
     ("factor", "sizes", "words"),
     [
+        ("distribution", "1,0.5", "a has 64,000 images, and `sizes` needs 3 sizes of it"),
+        ("distribution", "1,0.5,40000", "b has 32,000 images"),
         ("loss", "1,0.5", "`sizes` has no effect on loss"),
         ("size", "1,half", "`sizes` must be numbers such as"),
         ("size", "1,1.5", "must be shares up to 1 or whole numbers of images, not 1.5"),
@@ -364,28 +330,12 @@ def test_too_few_sizes_of_a_source_are_refused(sizes: str, words: str) -> None:
 )
 def test_wrong_sizes_are_one_sentence(factor: str, sizes: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        AblateSettings((factor,), {}, Path("out"), sizes=parse_sizes(sizes))
+        make_table(factor, replace(ASK, sizes=AblateSettings((factor,), {}, Path(), sizes=parse_sizes(sizes)).sizes))
 
 
 def test_the_size_factor_takes_them_too_and_the_dry_run_says_how_arms_are_compared() -> None:
     told = describe(AblateSettings(("size",), {"a": Path("64000")}, Path("out"), sizes=(1, 20_000)))
-    assert told.startswith("size: 2 runs")
     assert "clip and clip-20000: Do more images than 20,000" in " ".join(told.split())
     data = {"a": Path("64000"), "b": Path("32000")}
     told = describe(AblateSettings(("distribution",), data, Path("out"), sizes=SIZES))
     assert "clip-a and clip-b, along 4 and 3 sizes: Does it matter where" in " ".join(told.split())
-
-
-@pytest.mark.slow
-def test_a_whole_micro_ablation_along_sizes(tmp_path: Path) -> None:
-    data = {name: write_micro_set(tmp_path / f"{name}.parquet", 8, seed) for seed, name in enumerate("ab")}
-    test = write_micro_set(tmp_path / "test.parquet", 20, seed=2)
-    out, sizes = tmp_path / "out", (1, 0.5, 0.25)
-    ablate(AblateSettings(("distribution",), data, out, "micro", {"test": test}, epochs=1, workers=1, sizes=sizes))
-    rows = read_rows((out / "comparisons.csv").read_text(encoding="utf-8"))
-    own = [row for row in rows if row.kind == MATCHED]
-    assert [(row.first, row.second) for row in own] == [
-        (f"{kind}-a", f"{kind}-b") for kind in ("clip", "labels", "text-labels")
-    ]
-    report = (out / "report.md").read_text(encoding="utf-8")
-    assert all(sentence(row) in report for row in rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
@@ -15,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows, plan_mixed
 from imagenet_captions.ablations.micro import (
@@ -160,20 +157,6 @@ def test_micro_domains_are_the_shifts_and_half_stays_natural(tmp_path: Path) -> 
     assert after.classes == before.classes
 
 
-def test_a_dry_run_counts_the_rows_of_each_domain(tmp_path: Path) -> None:
-    data = write_micro_set(tmp_path / "squares.parquet", per_class=40)
-    shown = describe(AblateSettings(("domain",), {"squares": data}, tmp_path / "out", "micro"))
-    told = " ".join(shown.split())
-    assert told.startswith("domain: 10 runs")
-    assert "data squares-domains, test zero-shot one, rows natural 60; 20 of held-out classes" in told
-    assert "rows contrast 12, natural 36, noise 12; 20 of held-out classes" in told
-    found = re.search(r"rows blur (\d+), natural (\d+); (\d+) of held-out classes; no sea in blur", told)
-    assert found is not None
-    assert int(found[1]) + int(found[2]) == 60
-    assert int(found[3]) == 17, "fewer, since the test domain has none"
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) -> None:
     data = write_micro_set(tmp_path / "squares.parquet", per_class=16)
@@ -186,14 +169,9 @@ def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) ->
     report = (asked.out / "report.md").read_text(encoding="utf-8")
     assert "## test-language: " in report
     assert "those on the held-out classes alone: sea." in report
-    assert "In accuracy of the held-out classes, " in report
     rows = [row for row in read_rows((asked.out / "comparisons.csv").read_text()) if row.factor == "domain"]
-    held_out = "accuracy of the held-out classes on"
-    for at, row in enumerate(rows):
-        assert row.quantity == (
-            f"{held_out} micro-{row.first.rpartition('-')[2]}" if row.headline else f"{held_out} clean"
-        )
-        assert row.headline == (at % 2 == 0), "the paper's measure comes first"
+    assert all(row.quantity.startswith("accuracy of the held-out classes on") for row in rows)
+    assert [row.headline for row in rows] == [at % 2 == 0 for at in range(len(rows))], "the paper's measure comes first"
     high, low = (f"clip-{kind}-diversity-blur" for kind in ("high", "low"))
     folders = [asked.out / "runs" / f"squares-domains-{arm}-s0" for arm in (high, low)]
     seas = pq.read_table(test)["class_name"].to_numpy() == "sea"
@@ -205,9 +183,8 @@ def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) ->
     ids = (asked.out / "inputs" / listed.partition("(inputs/")[2].rstrip(").")).read_text().split()
     made = pq.read_table(asked.out / "inputs" / "squares-domains.parquet").to_pylist()
     trained = {(row["class_name"], row["domain"]) for row in made if row["image_id"] in ids}
-    assert ("sea", "blur") not in trained
     assert ("sea", "noise") in trained
-    assert len(ids) == json.loads((folders[0] / "run.json").read_text())["test"]["pick"]["rows"]
+    assert ("sea", "blur") not in trained
 
 
 ROW_LABELS = np.repeat(np.arange(4), [100, 100, 50, 10])
@@ -237,14 +214,9 @@ def test_a_sample_keeps_the_classes_shares(rows: int) -> None:
     assert np.abs(counts - np.array([100, 100, 50, 10]) * rows / 260).max() <= 1
 
 
-def test_unlabelled_rows_are_sampled_too() -> None:
-    unlabelled = np.full(len(ROW_IDS), -1)
-    assert len(choose_rows(ROW_IDS, unlabelled, Pick(kind=UNIFORM, rows=7), no_light)) == 7
-    with pytest.raises(InputError, match="the data has no labels"):
-        choose_rows(ROW_IDS, unlabelled, Pick(kind=LONG_TAIL, rows=7), no_light)
-
-
 def test_a_long_tail_really_is_one() -> None:
+    with pytest.raises(InputError, match="the data has no labels"):
+        choose_rows(ROW_IDS, np.full(len(ROW_IDS), -1), Pick(kind=LONG_TAIL, rows=7), no_light)
     labels = np.repeat(np.arange(10), 400)
     counts = sorted(long_tail_counts(labels, 1500, seed=0).values(), reverse=True)
     assert sum(counts) == 1500
@@ -273,7 +245,6 @@ def test_the_darkest_of_each_class_are_taken() -> None:
 
 
 def test_more_rows_than_there_are_is_refused_or_all() -> None:
-    assert choose_rows(ROW_IDS, ROW_LABELS, Pick(kind=UNIFORM, rows=None), no_light) == list(range(260))
     assert choose_rows(ROW_IDS, ROW_LABELS, Pick(kind=UNIFORM, rows=300), no_light) == list(range(260))
     with pytest.raises(InputError, match="300 rows are asked for and 260 can be trained on"):
         choose_rows(ROW_IDS, ROW_LABELS, Pick(kind=LONG_TAIL, rows=300), no_light)

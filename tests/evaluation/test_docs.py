@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.imagenet import classes
@@ -18,7 +18,6 @@ from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 from tests.evaluation.comparison.made_results import write_result
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
-from tests.evaluation.robustness.made_models import made
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 WNIDS = sorted(set(classes.read_list("imagenet-r")) & set(classes.read_list("imagenet-a")))[:2]
@@ -69,6 +68,9 @@ def test_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         **dict.fromkeys(("imagenet-v2", "imagenet-r", "imagenet-sketch", "imagenet-a"), 6),
         "objectnet": 3,
     }
+    (row,) = csv.DictReader((tmp_path / "RESULTS.csv").read_text().splitlines())
+    assert float(row["imagenet-r"]) == pytest.approx(measured["imagenet-r"]["top1"], abs=1e-6)
+    assert (row["model"], row["imagenet_on_r_classes_n"]) == ("RN50 captions", "4")
 
 
 def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,35 +92,3 @@ def test_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(build_model("micro", seed=0), tmp_path / "RUN")
     monkeypatch.chdir(tmp_path)
     assert all("kept" in told for told in run_page("score.md"))
-
-
-def test_a_several_id_table_from_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the training: five other models stand in the table already, and the run is a random model."""
-    monkeypatch.chdir(tmp_path)
-    entries = [
-        {"filename": f"{wnid}_{number}.JPEG", "wnid": wnid, "title": f"a {classes.by_wnid(wnid).name}", "tags": []}
-        for wnid in WNIDS
-        for number in range(60)
-    ]
-    entries = [{**entry, "description": ""} for entry in entries]
-    entries[0]["title"] = entries[1]["title"] = f"a {classes.by_wnid(WNIDS[1]).name}"
-    Path("imagenet_captions.json").write_text(json.dumps(entries))
-    files = {f"train/{each['wnid']}/{each['filename']}": picture(row) for row, each in enumerate(entries)}
-    write_files(tmp_path, files | by_folder(WNIDS, "val") | by_folder(["0", "10"], "v2"))
-    save_model(build_model("micro", seed=0), tmp_path / "runs" / "1")
-    columns = ("imagenet", "yfcc", "imagenet-v2")
-    rows = [f"{row.model},{','.join(f'{row.accuracies[each]:.3f}' for each in columns)},900" for row in made(noise=0.1)]
-    Path("MODELS.csv").write_text("\n".join(["model,imagenet,captions,imagenet-v2,captions_n", *rows, ""]))
-    section = (DOCS / "robustness.md").read_text(encoding="utf-8").partition("### A test set from captions")[2]
-    for line in section.split("```")[1].strip().splitlines():
-        words = shlex.split(line)[1:]
-        if words[0] != "train":
-            code, told = invoke(*words, *(["--prompts", "none"] if words[0] == "evaluate" else []))
-            assert code == 0, told
-    assert "n 30, R²" in told
-    ids = pq.read_table("captions.parquet", columns=["image_id"])["image_id"].to_pylist()
-    trained = pq.read_table("train-part/data", columns=["image_id"])["image_id"].to_pylist()
-    assert ids
-    assert not {*ids} & {*trained}
-    measured = json.loads(Path("1.json").read_text())["test_sets"]
-    assert measured["captions"]["n"] == measured["captions_on_r_classes"]["n"] == len(ids)

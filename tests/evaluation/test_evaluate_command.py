@@ -1,9 +1,7 @@
-"""`imagenet-captions evaluate` with a saved model, up to `robustness`."""
+"""Mistakes on the command line of `evaluate`; the tests of the docs run the rest."""
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import save_model
 from tests.command_line import invoke
-from tests.evaluation.made_sets import picture, write_files, write_parquet
 
 
 @pytest.fixture(scope="module")
@@ -22,38 +19,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "made"
     save_model(made, folder)
     return folder
-
-
-def test_from_test_sets_to_effective_robustness(model: Path, tmp_path: Path) -> None:
-    wnids = ("n01443537", "n01484850")
-    files = {f"{wnid}/{number}.jpg": picture(number * 20, size=32) for wnid in wnids for number in range(4)}
-    val, r = write_files(tmp_path / "val", files), write_files(tmp_path / "r", files)
-    table, out = tmp_path / "RESULTS.csv", tmp_path / "metrics.json"
-    arguments = f"{model} --on imagenet={val} --on imagenet-r={r} --prompts none --out {out} --overwrite".split()
-    for name in ("first", "second", "second"):
-        code, output = invoke("evaluate", *arguments, "--results", table, "--as", name)
-        assert code == 0, output
-    assert "49,992 missing" in output
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert [row["model"] for row in rows] == ["first", "second"]
-    measured = json.loads(out.read_text())["test_sets"]
-    assert float(rows[0]["imagenet-r"]) == pytest.approx(measured["imagenet-r"]["top1"], abs=1e-6)
-    assert rows[0]["imagenet_on_r_classes_n"] == "8"
-    code, output = invoke("robustness", table, "--units", "fraction")
-    assert code == 0, output
-
-
-def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) -> None:
-    images = [picture(number * 10, size=32) for number in range(8)]
-    path = write_parquet(tmp_path / "micro.parquet", [0, 1] * 4, ["cat", "dog"], images)
-    out = tmp_path / "metrics.json"
-    given = ["evaluate", model, "--on", f"micro={path}", "--out", out, "--classifier"]
-    code, output = invoke(*given, "head")
-    assert code == 0, output
-    assert json.loads(out.read_text())["test_sets"]["micro"]["n"] == 8
-    code, output = invoke(*given, "k-shot", "--train", path, "--k", 2, "--overwrite")
-    assert code == 0, output
-    assert "k 2, train_images 4" in output
 
 
 @pytest.mark.parametrize(

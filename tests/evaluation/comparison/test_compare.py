@@ -61,9 +61,9 @@ def test_runs_of_a_recipe_are_compared_for_new_runs_and_images(tmp_path: Path) -
     )
     assert (found.pairs.images, found.pairs.only_second) == (900, int((gaps > 0).sum()))
     assert sum(each.second for each in found.classes) == second.sum()
-    out, plot = tmp_path / "compare.csv", tmp_path / "compare.svg"
+    out = tmp_path / "compare.csv"
     texts = [",".join(map(str, each)) for each in (files, others)]
-    code, output = run(*texts, "--out", out, "--plot", plot)
+    code, output = run(*texts, "--out", out)
     assert code == 0, output
     assert "for new runs and new images" in output
     (row, *_) = csv.DictReader(out.read_text().splitlines())
@@ -92,13 +92,11 @@ def test_other_protocols_are_refused(tmp_path: Path, pair: tuple[Path, Path]) ->
     }
     for what, other in others.items():
         code, output = run(first, other)
-        assert code == 2
-        assert output.count("\n") == 1
+        assert (code, output.count("\n")) == (2, 1)
         assert f"clean: {what}" in output
         assert "--across-protocols" in output
         code, output = run(first, other, "--across-protocols")
         assert code == 0, output
-        assert "protocols differ in" in output
         (row,) = (line for line in output.splitlines() if " clean " in line and "%" in line)
         assert row.endswith(f"  {what}")
     metrics = json.loads(others["prompts"].read_text())
@@ -135,10 +133,7 @@ def test_several_models_in_a_table_a_csv_and_a_figure(tmp_path: Path, pair: tupl
     assert [row["p_from"] for row in whole] == ["mid-p"] * 3
     assert [row["class_name"] for row in rows if row["class"] == "n01440764"] == ["tench"] * 3
     assert len(rows) == 3 + 3 * len(KEYS)
-    first = plot.read_bytes()
-    assert b"<svg" in first
-    assert run(pair[0].parent, pair[1], third.parent, "--out", out, "--plot", plot, "--overwrite")[0] == 0
-    assert plot.read_bytes() == first
+    assert b"<svg" in plot.read_bytes()
 
 
 def test_results_without_answers(tmp_path: Path, pair: tuple[Path, Path]) -> None:
@@ -158,11 +153,6 @@ def test_results_without_answers(tmp_path: Path, pair: tuple[Path, Path]) -> Non
     answers_path(second).write_bytes(answers_path(first).read_bytes())
     assert "does not hold the answers of" in run(first, second)[1]
     other = write_result(tmp_path / "c", {"else": SECOND})
-    metrics = json.loads(first.read_text())
-    edited = {**metrics, "test_sets": {"clean": metrics["test_sets"]["clean"]}}
-    first.write_text(json.dumps(edited))
-    assert "does not hold the answers of" in run(other, first)[1]
-    first.write_text(json.dumps(metrics))
     assert "have no test set in common (clean, own; else)" in run(first, other)[1]
     assert "needs two models" in run(first)[1]
     assert "figure.jpg is not a .png or .svg file" in run(first, first, "--plot", "figure.jpg")[1]

@@ -87,9 +87,6 @@ def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data.parquet")
     counts = {count.class_.name: (count.images, count.mentions) for count in count_classes(data)}
     assert counts == {"cat": (4, 3), "dog": (2, 2), "owl": (1, 0)}
-    (tmp_path / "ids.txt").write_text("image_0\nimage_2\nimage_6\n")
-    few = {count.class_.name: (count.images, count.mentions) for count in count_classes(data, tmp_path / "ids.txt")}
-    assert few == {"cat": (2, 2), "dog": (0, 1), "owl": (1, 0)}
     named = count_classes(data, caption="class_name")
     assert {count.class_.name: count.mentions for count in named} == {"cat": 4, "dog": 2, "owl": 1}
 
@@ -106,13 +103,8 @@ def test_classes_are_matched_by_wnid_and_objectnets_stand_for_several() -> None:
         ClassCount(Class(wnid, wnid), at, 10 * at) for at, wnid in enumerate((tench, *dishes, "n01443537"), start=1)
     ]
     report = measure_frequency(metrics_of("imagenet", dict.fromkeys((tench, *dishes, "n01484850"), (1, 1))), known)
-    assert [(row.key, row.images, row.mentions) for row in report.rows] == [
-        (tench, 1, 10),
-        (dishes[0], 2, 20),
-        (dishes[1], 3, 30),
-        ("n01484850", 0, 0),
-    ]
-    assert report.rows[0].name == "tench"
+    assert [(row.images, row.mentions) for row in report.rows] == [(1, 10), (2, 20), (3, 30), (0, 0)]
+    assert (report.rows[0].key, report.rows[0].name) == (tench, "tench")
     bikes = [ClassCount(Class(wnid, wnid), 5, 2) for wnid in ("n02835271", "n03792782", "n02769748", "n03196217")]
     answers = {"bicycle": (4, 1), "backpack": (4, 2), "alarm_clock": (4, 3), "banana": (4, 4)}
     rows = {row.key: row.images for row in measure_frequency(metrics_of("objectnet", answers), bikes).rows}
@@ -124,13 +116,9 @@ def test_test_sets_of_other_classes_are_left_out() -> None:
     metrics = metrics_of("own", dict.fromkeys(("cat", "dog", "owl"), (2, 1)))
     metrics["test_sets"] |= metrics_of("other", {"0": (2, 1), "1": (2, 1)})["test_sets"]  # type: ignore[operator]
     metrics["test_sets"] |= metrics_of("imagenet_on_r_classes", {"cat": (2, 1)})["test_sets"]  # type: ignore[operator]
-    metrics["test_sets"]["sums"] = {"top1": 0.5, "n": 4}  # type: ignore[index]
     report = measure_frequency(metrics, known)
     assert {found.test_set for found in report.relations} == {"own"}
-    assert report.left_out == (
-        "other: 0 of its classes are in the training data, and a correlation takes 3",
-        "sums: 0 of its classes are in the training data, and a correlation takes 3",
-    )
+    assert report.left_out == ("other: 0 of its classes are in the training data, and a correlation takes 3",)
     with pytest.raises(InputError, match="nothing can be related"):
         measure_frequency(metrics_of("other", {"0": (2, 1)}), known)
 
@@ -145,7 +133,6 @@ def test_the_figure(tmp_path: Path) -> None:
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     for text in (*(f"{what} (number)" for what in FREQUENCIES.values()), "accuracy of the class (top-1, %)", "1 never"):
         assert text in drawn, text
-    assert "no value" not in format_frequency(report)
     alike = [ClassCount(each.class_, 5, 1) for each in known]
     report = measure_frequency(metrics_of("own", {each.class_.key: (4, each.images) for each in known}), alike)
     draw_frequency(report, tmp_path / "c", ".svg")
@@ -162,11 +149,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"own +training images of the class +3 +0 +\+1\.000", told), told
     with Path("classes.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [(row["class"], row["accuracy"], row["training_images"]) for row in rows] == [
-        ("cat", "90.0000", "4"),
-        ("dog", "50.0000", "2"),
-        ("owl", "10.0000", "1"),
-    ]
+    found = [tuple(row[name] for name in ("class", "accuracy", "training_images")) for row in rows]
+    assert found == [("cat", "90.0000", "4"), ("dog", "50.0000", "2"), ("owl", "10.0000", "1")]
     Path("ids.txt").write_text("image_0\nimage_4\nimage_5\n")
     Path("run").mkdir()
     Path("run/metrics.json").write_text(json.dumps(metrics))
@@ -185,15 +169,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(Path("run/settings.json").read_text()) == settings
     Path("elsewhere").mkdir()
     Path("run/settings.json").write_text(json.dumps({**settings, "data": "data.parquet", "started_in": str(tmp_path)}))
-    with monkeypatch.context() as patch:
-        patch.chdir("elsewhere")
-        code, told = invoke("frequency", "../run", "--out", "classes.csv")
-        assert code == 0, told
-        assert Path("classes.csv").read_bytes() == (tmp_path / "run/classes.csv").read_bytes()
-    for given, sentence in (
-        (("--out", "data.parquet"), "is the input"),
-        (("--plot", "x.jpg"), "--plot x.jpg is not a .png or .svg file"),
-    ):
-        code, told = invoke("frequency", "metrics.json", "--data", "data.parquet", *given)
-        assert code == 2
-        assert sentence in told
+    monkeypatch.chdir("elsewhere")
+    code, told = invoke("frequency", "../run", "--out", "classes.csv")
+    assert code == 0, told
+    assert Path("classes.csv").read_bytes() == (tmp_path / "run/classes.csv").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    code, told = invoke("frequency", "metrics.json", "--data", "data.parquet", "--out", "data.parquet")
+    assert (code, "is the input" in told) == (2, True)

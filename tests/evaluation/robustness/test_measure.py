@@ -40,14 +40,6 @@ FOUR = {"imagenet-v2": 50.0, "imagenet-r": 40.0, "imagenet-sketch": 30.0, "objec
 ON_OWN_CLASSES = {"imagenet_on_r_classes": 85.0, "imagenet_on_objectnet_classes": 75.0}
 
 
-@pytest.mark.parametrize("imagenet", [5.0, 90.0])
-def test_a_models_value_does_not_depend_on_the_table_around_it(imagenet: float) -> None:
-    """One weak model once moved all others to another line."""
-    other = Result("other", {IMAGENET: imagenet, "imagenet-v2": 4.0, "imagenet-r": 40.0})
-    assert measure_robustness([RN50]).models[0] == measure_robustness([other, RN50]).models[1]
-    assert measure_robustness([RN50]).baseline.name == "auto"
-
-
 @pytest.mark.parametrize("baseline", BASELINES[1:])
 @pytest.mark.parametrize("all_classes", [False, True])
 def test_every_published_value_is_the_naive_one(baseline: str, all_classes: bool) -> None:
@@ -77,36 +69,24 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
     assert widths == sorted(widths, reverse=True)
 
 
-def test_missing_accuracies_are_left_out_and_said() -> None:
-    report = measure_robustness(
-        [Result("no shift", {IMAGENET: 70.0}), Result("no imagenet", {"imagenet-v2": 50.0}), Result("nothing", {})]
-    )
-    assert [(dict(model.shifts), model.mean) for model in report.models] == [({}, None)] * 3
-    assert "no ImageNet accuracy: no imagenet, nothing" in write_notes(report)
-    assert "no mean, for want of ImageNetV2, ImageNet-R, ImageNet-Sketch, ObjectNet: no shift" in write_notes(report)
-
-
 def test_zero_and_hundred_percent() -> None:
     report = measure_robustness(
         [
+            Result("no imagenet", {"imagenet-v2": 50.0}),
             Result("floor", {IMAGENET: 70.0, "imagenet-v2": 0.0}),
             Result("roof", {IMAGENET: 70.0, "imagenet-v2": 100.0}),
             Result("all right", {IMAGENET: 100.0, "imagenet-v2": 90.0}),
         ],
         "standard",
     )
-    floor, roof, all_right = report.models
+    nothing, floor, roof, all_right = report.models
     predicted = naive.predict("standard", IMAGENET, "imagenet-v2", 70.0)
     assert floor.shifts["imagenet-v2"].value == pytest.approx(-predicted)
     assert roof.shifts["imagenet-v2"].value == pytest.approx(100 - predicted)
-    assert all_right.shifts == {}
+    assert nothing.shifts == all_right.shifts == {}
+    assert "no ImageNet accuracy: no imagenet" in write_notes(report)
     assert any(note.startswith("all right has 100 % in imagenet: ") for note in write_notes(report))
     assert any(note.startswith("floor has 0 % in imagenet-v2: drawn at the edge") for note in write_notes(report))
-
-
-def test_a_model_outside_the_fitted_range_is_named() -> None:
-    report = measure_robustness([Result("b", {IMAGENET: 91.0, "imagenet-v2": 50.0})], "standard")
-    assert write_notes(report)[0] == "extrapolated: outside the fitted range of imagenet (56.5 to 84.7 %): b"
 
 
 @given(
@@ -128,14 +108,9 @@ def test_any_accuracies_give_finite_values_in_range(accuracies: dict[str, float]
     assert bool(model.no_mean) == (model.mean is None)
 
 
-def test_the_mean_is_over_cells_of_one_form() -> None:
-    half = {IMAGENET: 70.0, **FOUR, "imagenet_on_r_classes": 85.0}
-    (model,) = measure_robustness([Result("half", half)]).models
-    assert [model.shifts[name].compared_on for name in ("imagenet-r", "objectnet")] == [SAME, ALL]
-    assert "one is compared on its own classes and the other on all 1000" in model.no_mean
-
-
 def test_a_table_has_means_of_one_form() -> None:
+    (half,) = measure_robustness([Result("half", {IMAGENET: 70.0, **FOUR, "imagenet_on_r_classes": 85.0})]).models
+    assert "one is compared on its own classes and the other on all 1000" in half.no_mean
     own = Result("own classes", {IMAGENET: 70.0, **FOUR, **ON_OWN_CLASSES})
     all_of_them = Result("all classes", {IMAGENET: 70.0, **FOUR})
     (alone,) = measure_robustness([own]).models
@@ -171,8 +146,9 @@ def test_a_baseline_of_ones_own_models_is_used_for_what_it_has() -> None:
     assert set(model.shifts) == {"imagenet-v2", "imagenet-r"}
     assert model.shifts["imagenet-r"].compared_on == ALL, "the own models have no accuracy on R's classes"
     assert model.shifts["imagenet-v2"].value == pytest.approx(50.0 - report.fits[0].predict(45.0))
-    few = "imagenet-r from imagenet_on_r_classes (0 of 5); imagenet-sketch from imagenet (0 of 5); objectnet from imag"
-    assert write_notes(report)[0].startswith(f"mine.csv has too few models for {few}")
+    assert write_notes(report)[0].startswith(
+        "mine.csv has too few models for imagenet-r from imagenet_on_r_classes (0 of"
+    )
 
 
 # Several ID sets.
@@ -187,8 +163,6 @@ def test_planted_coefficients_are_recovered() -> None:
     report = measure_multi_id([*made(), robust], IDS, made(), "made")
     (fit,) = report.fits
     np.testing.assert_allclose(fit.coefficients, [INTERCEPT, *SLOPES], atol=1e-9)
-    assert (fit.n, fit.columns) == (30, IDS)
-    assert fit.quality == pytest.approx((1, 1, 0), abs=1e-9)
     *others, last = (model.shifts["imagenet-v2"] for model in report.models)
     assert all(abs(found.value) < 1e-9 for found in others)
     assert last.value == pytest.approx(7)
@@ -235,19 +209,8 @@ def test_the_same_classes_are_used_if_every_set_has_them() -> None:
     assert by_shift["objectnet"] == ("imagenet", "yfcc")
     assert report.models[0].shifts["imagenet-r"].compared_on == SAME
     assert report.models[0].mean is None  # R on its own classes and ObjectNet on all do not average
-    alike = measure_multi_id(models, IDS[:2], models, "made", all_classes=True).models[0]
-    assert alike.mean is not None
-    assert alike.mean.value == pytest.approx(np.mean([alike.shifts[column].value for column in FOUR]))
     three = measure_multi_id(models, IDS, models, "made")  # laion has no accuracies on the classes of R
     assert {fit.columns for fit in three.fits} == {IDS}
-
-
-def test_a_table_has_one_fit_a_shift_on_several_sets() -> None:
-    """A model without accuracies on R's classes is not compared beside those that have them."""
-    plain = made(shifts=("imagenet-r",))
-    report = measure_multi_id([plain[0], with_r(plain)[1]], IDS[:2], with_r(plain), "made")
-    assert [set(model.shifts) for model in report.models] == [set(), {"imagenet-r"}]
-    assert len(report.fits) == len(report.single) == 1
 
 
 def test_models_beyond_those_of_the_fit_are_marked_and_those_without_a_logit_left_out() -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.tables import (
@@ -48,7 +45,6 @@ def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> 
     ("text", "sentence"),
     [
         ("", "has no rows"),
-        (HEADER, "has no rows"),
         ("imagenet,imagenet-v2\n76,63\n", "has no column 'model'"),
         ("model,imagenet-v2\na,63\n", "has no column 'imagenet'"),
         ("model,imagenet\na,63\n", "has no shift"),
@@ -57,14 +53,10 @@ def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> 
         (HEADER + "a,76,63,1\na,70,60,1\n", "model 'a' twice"),
         (HEADER + "a,76,63,1\n,70,60,1\n", "row 2 names no model"),
         (HEADER + "a,76,sixty,1\n", "'a' has 'sixty' in imagenet-v2"),
-        (HEADER + "a,76,63%,1\n", "'63%'"),
         (HEADER + "a,76,101,1\n", "from 0 to 100 percent"),
-        (HEADER + "a,76,-1,1\n", "'-1'"),
         (HEADER + "a,inf,63,1\n", "'inf'"),
         (HEADER + "a,76,63\n", "row 1 has 3 cells and the header 4"),
-        (HEADER + "a,76,63,1,2\n", "row 1 has 5 cells"),
         (HEADER + "a,0.76,0.63,0.01\nb,70,58,2\n", "seems to mix percent and fractions: 'a' has 0.76 in imagenet"),
-        (HEADER + "a,0.76,63,1\n", "seems to mix"),
         (HEADER + "a,76,0.63,1\n", "'a' has 0.63 in imagenet-v2"),
         (HEADER + 'a,"76,63,1\n', "is not a CSV file"),
         (HEADER + "a,76,63,\0\n", "RESULTS.csv"),
@@ -81,11 +73,6 @@ def test_what_is_refused(text: str, sentence: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_fractions_above_one_are_refused() -> None:
-    with pytest.raises(InputError, match="say `units='percent'`"):
-        parse_results(HEADER + "a,76,63,1\n", units="fraction")
-
-
 def test_what_spreadsheets_write(tmp_path: Path) -> None:
     """A mark of the encoding, other ends of lines, empty rows, and words for a missing value."""
     path = tmp_path / "RESULTS.csv"
@@ -98,13 +85,6 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
     for place, sentence in [(path, "not UTF-8"), (tmp_path, "is a folder"), (tmp_path / "no.csv", "does not exist")]:
         with pytest.raises(InputError, match=sentence):
             read_results(place)
-
-
-@given(st.text(max_size=200))
-def test_any_text_is_read_or_refused_in_words(text: str) -> None:
-    with contextlib.suppress(InputError):
-        rows = parse_results(HEADER + text).rows
-        assert len({row.model for row in rows}) == len(rows) > 0
 
 
 def test_the_shipped_tables() -> None:
@@ -123,14 +103,6 @@ def test_sizes_of_test_sets() -> None:
         values = [row.accuracies[column] for row in read_testbed().rows if column in row.accuracies]
         off = [abs(value / 100 * images - round(value / 100 * images)) for value in values]
         assert max(off) < 0.06, column  # four decimals of a percent are 0.025 of 50,000 images
-
-
-def test_a_new_table_holds_fractions_and_sizes(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    add_row(path, "mine, small", {"imagenet": (0.25, 50_000), "imagenet-r": (0.5, 29_000)})
-    (row,) = read_results(path).rows
-    assert (row.model, row.accuracies) == ("mine, small", {"imagenet": 25.0, "imagenet-r": 50.0})
-    assert row.images == {"imagenet": 50_000, "imagenet-r": 29_000}
 
 
 KEPT = '"old, large", CNN,70.50,"60.25"\r\n\r\n"two\nlines",,1,2\r\n'

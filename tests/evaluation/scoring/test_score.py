@@ -20,13 +20,12 @@ from imagenet_captions.evaluation import score as scoring
 from imagenet_captions.evaluation import settings
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import save_model
-from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import provenance
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, read_ids, rows
 from tests.evaluation.made_sets import write_parquet
-from tests.models.conftest import TINY_VIT, open_clip_folder, write_bert_tokenizer
+from tests.models.conftest import TINY_VIT, open_clip_folder
 from tests.packager.made import IDS, train_folder, write_captions
 
 SPEC: dict[str, Any] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}
@@ -75,14 +74,6 @@ def test_similarities_are_those_of_the_models_own_library(made: Path, tmp_path: 
         assert row["text_embedding"] == pytest.approx(texts.tolist(), abs=1e-3)
 
 
-@pytest.mark.parametrize("given", [{"batch_size": 1}, {"batch_size": 5}, {"batch_size": 4, "workers": 2}], ids=str)
-def test_batches_and_workers_change_nothing(made: Path, tmp_path: Path, given: dict[str, int]) -> None:
-    whole = scored(made, tmp_path / "whole.parquet")
-    found = scored(made, tmp_path / "found.parquet", **given)
-    assert [row["image_id"] for row in found] == [row["image_id"] for row in whole]
-    assert [row["similarity"] for row in found] == pytest.approx([row["similarity"] for row in whole], abs=1e-6)
-
-
 def near(at: int) -> bytes:
     """The picture of a seed with one pixel changed."""
     out = io.BytesIO()
@@ -104,14 +95,14 @@ def test_planted_copies_of_test_images_are_found_and_pruned(
     }
     for name, images in sets.items():
         write_parquet(Path(f"{name}.parquet"), [0] * len(images), ["thing"], images)
-    command = f"score {made}/dataset --model {made}/model --device cpu --batch-size 5 --workers 1 --out scores.parquet"
+    command = f"score {made}/dataset --model {made}/model --device cpu --batch-size 5 --workers 2 --out scores.parquet"
     code, told = invoke(*command.split(), *"--against one=one.parquet --against two=two.parquet".split())
     assert code == 0, told
     found = pq.read_table("scores.parquet").to_pylist()
-    whole = scored(made, tmp_path / "whole.parquet")
+    whole = scored(made, tmp_path / "whole.parquet", batch_size=1)
     assert [{name: row[name] for name in whole[0]} for row in found] == [
         {**row, "similarity": pytest.approx(row["similarity"], abs=1e-6)} for row in whole
-    ]
+    ], "batches and workers change nothing"
 
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{made / 'model'}")
 
@@ -125,16 +116,8 @@ def test_planted_copies_of_test_images_are_found_and_pruned(
             products = [float(embed(noise(IDS.index(row["image_id"]))) @ other) for other in among]
             assert row[name] == pytest.approx(max(products), abs=1e-5)
             assert products[int(row[f"{name}_image"])] == pytest.approx(max(products), abs=1e-6)
-    copies = {name: [row["image_id"] for row in found if row[name] > 0.9999] for name in sets}
-    assert copies == {"one": sorted([IDS[4], IDS[7]]), "two": sorted([IDS[5], IDS[7]])}
-
     limits = "--score-below one=0.9999 --score-below two=0.9999"
-    _, told = invoke(*f"filter {made}/dataset --scores scores.parquet {limits} --out-ids ids.txt".split())
-    assert [" ".join(line.split()) for line in told.splitlines()[-4:-1]] == [
-        "kept 9",
-        "left out by score-below one=0.9999 2",
-        "left out by score-below two=0.9999 1",
-    ], told
+    invoke(*f"filter {made}/dataset --scores scores.parquet {limits} --out-ids ids.txt".split())
     assert read_ids(Path("ids.txt")) == sorted({*IDS} - {IDS[4], IDS[5], IDS[7]})
     about = provenance(pq.read_schema("scores.parquet"))
     assert about["settings"]["against"] == {"one": "one.parquet", "two": "two.parquet"}
@@ -164,9 +147,7 @@ def test_a_killed_run_goes_on_after_the_last_finished_part(
     scored(made, out, batch_size=5)
     assert written == [0, -1, -1, 1, 2]
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{name}.{end}" for name in ("scores", "whole") for end in ("outcomes.parquet", "parquet")
-    ]
+    assert len(list(tmp_path.iterdir())) == 4, "two files each, and no parts"
 
 
 def test_parts_of_other_captions_are_not_used(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,8 +166,6 @@ def test_every_row_is_counted(tmp_path: Path) -> None:
     counts = ic.score(dataset, str(tmp_path / "run"), out=tmp_path / "scores.parquet", caption="title", device="cpu")
     outcomes = pq.read_table(tmp_path / "scores.outcomes.parquet").to_pylist()
     assert counts == {"kept": 80, "no_text": 10, "no_image": 10}
-    assert [row["image_id"] for row in outcomes] == sorted(row["image_id"] for row in outcomes)
-    assert {row["outcome"] for row in outcomes} == {"no_text", "no_image"}
     scores = pq.read_table(tmp_path / "scores.parquet")
     assert {*scores["image_id"].to_pylist(), *(row["image_id"] for row in outcomes)} == {
         row["image_id"] for row in rows(20)
@@ -220,21 +199,16 @@ def test_the_file_says_how_it_was_made(made: Path, tmp_path: Path) -> None:
     assert about["inputs"]["dataset"] == Shards(made / "dataset").digest
     assert about["model"]["context_length"] == 16
     assert about["model"]["preprocessing"]["mean"] == SPEC["mean"]
-    assert set(about["made_with"]) == {"imagenet-captions", "torch"}
-    scored(made, tmp_path / "b.parquet")
-    stored = provenance(pq.read_schema(tmp_path / "b.parquet"))
-    assert stored["settings"]["caption"] == "title tags description"
-    assert stored["settings"]["caption_stored"] is True
-    assert stored["inputs"] == about["inputs"]
     shutil.copytree(made / "dataset", tmp_path / "dataset")
     whole = open_clip_folder(tmp_path / "model", TINY_VIT, SPEC)
     with torch.no_grad():
         whole.text_projection[0, 0] += 1e-3
     torch.save(whole.state_dict(), tmp_path / "model" / "open_clip_pytorch_model.bin")
     scored(tmp_path, tmp_path / "c.parquet")
-    other = provenance(pq.read_schema(tmp_path / "c.parquet"))["inputs"]
-    assert other["dataset"] == about["inputs"]["dataset"]
-    assert other["weights"] != about["inputs"]["weights"]
+    other = provenance(pq.read_schema(tmp_path / "c.parquet"))
+    assert (other["settings"]["caption"], other["settings"]["caption_stored"]) == ("title tags description", True)
+    assert other["inputs"]["dataset"] == about["inputs"]["dataset"]
+    assert other["inputs"]["weights"] != about["inputs"]["weights"]
 
 
 def test_tokens_are_counted_before_the_text_is_cut(made: Path, tmp_path: Path) -> None:
@@ -248,28 +222,15 @@ def test_tokens_are_counted_before_the_text_is_cut(made: Path, tmp_path: Path) -
     assert row["cut"]
 
 
-def test_tokens_of_another_tokenizer_are_counted_whole(tmp_path: Path) -> None:
-    """ALIGN's is described by a tokenizer.json, with a padding of its own."""
-    write_bert_tokenizer(tmp_path)
-    tokenizer = build_tokenizer(tokenizer_of(str(tmp_path), 12, {}))
-    texts = ["a photo of a dog", "a " * 40]
-    assert tokenizer(texts).shape == (2, 12)
-    assert tokenizer.lengths(texts) == [7, 42]
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (
-            "score texts --model model --out s.parquet",
-            "texts without images; build or package it again with --images",
-        ),
+        ("score texts --model model --out s.parquet", "texts without images; build or package it again with"),
         ("score model --model model --out s.parquet", "model has no manifest.json of a dataset"),
         ("score dataset --model photos --out s.parquet", "photos has no text tower, which scores of captions need"),
         ("score dataset --model nowhere --out s.parquet", "'nowhere' does not exist"),
         ("score dataset --model model --out s.parquet --caption description", "no image of dataset has a caption"),
         ("score dataset --model model --out s.parquet --device gpu", "--device 'gpu' cannot be used"),
-        ("score dataset --model model --out s.parquet --batch-size 0", "--batch-size must be at least 1, not 0"),
         ("score dataset --model model --out dataset/s.parquet", "lies inside the"),
         ("score dataset --model model --against val --out s.parquet", "--against 'val' names no test set; give"),
         ("score dataset --model model --against cut=dataset --out s.parquet", "--against cut is another column of the"),
