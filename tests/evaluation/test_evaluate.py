@@ -229,17 +229,16 @@ def test_workers_and_batches_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("made", "given", "message"),
     [
-        (lambda: EvaluateSettings("made", ()), "`test_sets` NAME=PATH"),
-        (lambda: EvaluateSettings("made", (("a", Path("x")),) * 2), "`test_sets` a is given twice"),
-        (lambda: EvaluateSettings("made", (("imagenet_on_r_classes", Path("x")),)), "rename it"),
-        (lambda: EvaluateSettings("made", (("imagenet-r", Path("x")),), labels=Path("y")), "`labels` are those"),
-        (lambda: Reading(batch_size=0), "`batch_size` must be at least 1, not 0"),
-        (lambda: Reading(workers=0), "`workers` must be at least 1, not 0"),
-        (lambda: Reading(device="abacus").torch_device(), "`device` 'abacus' cannot be used"),
+        (EvaluateSettings, {"test_sets": ()}, "`test_sets` NAME=PATH"),
+        (EvaluateSettings, {"test_sets": (("a", Path("x")),) * 2}, "`test_sets` a is given twice"),
+        (EvaluateSettings, {"test_sets": (("imagenet_on_r_classes", Path("x")),)}, "rename it"),
+        (EvaluateSettings, {"test_sets": (("imagenet-r", Path("x")),), "labels": Path("y")}, "`labels` are those"),
+        (Reading, {"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
+        (Reading, {"workers": 0}, "`workers` must be at least 1, not 0"),
     ],
 )
-def test_settings_that_measure_nothing(make: Callable[[], object], message: str) -> None:
+def test_settings_that_measure_nothing(made: Callable[..., object], given: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make()
+        made(**{"model": "made", **given} if made is EvaluateSettings else given)

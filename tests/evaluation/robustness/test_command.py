@@ -13,7 +13,7 @@ import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness
-from imagenet_captions.evaluation.robustness.output import format_robustness, make_panels, write_robustness
+from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
 from imagenet_captions.evaluation.robustness.tables import read_published, read_results
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, invoke, run_cli
@@ -33,9 +33,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_clip_rn50_from_a_users_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "RESULTS.csv").write_text(RN50)
-    code, told = invoke(
-        "robustness", str(tmp_path / "RESULTS.csv"), "--baseline", "standard", "--out", str(tmp_path / "ER.csv")
-    )
+    given = (tmp_path / "RESULTS.csv", "--baseline", "standard", "--out", tmp_path / "ER.csv")
+    code, told = invoke("robustness", *given)
     assert code == 0, told
     (row,) = read_csv(tmp_path / "ER.csv")
     expected = {"imagenet-v2": 5.79, "imagenet-sketch": 22.86, "imagenet-r": 32.86, "objectnet": 17.85}
@@ -50,10 +49,9 @@ def test_clip_rn50_from_a_users_table(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_the_published_models_in_one_command(tmp_path: Path) -> None:
-    figure, table = tmp_path / "figure.svg", tmp_path / "ER.csv"
-    done = run_cli("robustness", "published", "--plot", figure, "--out", table)
+    table = tmp_path / "ER.csv"
+    done = run_cli("robustness", "published", "--out", table)
     assert done.returncode == 0, done.stderr
-    assert figure.read_bytes().startswith(b"<?xml")
     extrapolated, mixed = (line for line in done.stderr.splitlines() if line.startswith("note: "))
     assert "extrapolated: outside the fitted range of imagenet (0.3 to 84.7 %): BASIC-L" in extrapolated
     assert mixed.startswith("note: ImageNet-R, ObjectNet, ImageNet-A: some models are compared on the shift's own")
@@ -86,9 +84,8 @@ def test_a_baseline_of_ones_own_models(
     monkeypatch.chdir(tmp_path)
     write_own(Path("own.csv"), 12)
     Path("RESULTS.csv").write_text("model,imagenet,imagenet-v2,objectnet\nm,40,40,20\n")
-    code, told = invoke(
-        *("robustness", "RESULTS.csv", "--baseline-from", "own.csv", "--out", "ER.csv", "--plot", "figure.svg")
-    )
+    words = "robustness RESULTS.csv --baseline-from own.csv --out ER.csv --plot figure.svg"
+    code, told = invoke(*words.split())
     assert code == 0, told
     (row,) = read_csv(Path("ER.csv"))
     assert row["baseline"] == "own.csv"
@@ -96,6 +93,7 @@ def test_a_baseline_of_ones_own_models(
     assert row["objectnet_effective_robustness"] == ""
     assert "own.csv has too few models for objectnet from imagenet (0 of 5); add" in caplog.text
     assert "baseline own.csv: in logit space over the models of own.csv" in told
+    assert Path("figure.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
@@ -133,17 +131,12 @@ def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     shown = format_robustness(report, multi)
     assert f"{multi.models[3].shifts['imagenet-v2'].value:+.2f}" in shown
     assert f"R² {single_r2:.4f}" in shown
-    (panel,) = make_panels(report, multi=multi)
-    assert panel.note == f"3 ID sets: {multi.fits[0].describe()}"
 
 
 @pytest.mark.parametrize(
     ("ids", "sentence"),
     [
-        (
-            "imagenet yfcc laion",
-            "few.csv has 4 models with imagenet, yfcc, laion and imagenet-v2 above 0",
-        ),
+        ("imagenet yfcc laion", "few.csv has 4 models with imagenet, yfcc, laion and imagenet-v2 above 0"),
         ("imagenet", "--id takes two or more"),
         ("imagenet imagenet", "--id 'imagenet' is given twice"),
         ("imagenet imagenet_on_r_classes", "--id 'imagenet_on_r_classes' is not in-distribution"),
@@ -166,7 +159,6 @@ def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", run, "robustness", "RESULTS.csv"]
     done = subprocess.run([*arguments, "--out", "ER.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "scipy is not installed" in done.stderr
     assert how_to_install("report") in done.stderr
     (row,) = read_csv(tmp_path / "ER.csv")
     assert row["imagenet-v2_effective_robustness"] != ""
