@@ -86,10 +86,10 @@ def test_what_changes_a_hash(images: Path, tmp_path: Path) -> None:
 def test_a_hash_does_not_depend_on_the_layout(tmp_path: Path) -> None:
     wnids = [R[0], R[1], R[0]]
     write_files(tmp_path, {"ILSVRC2012_validation_ground_truth.txt": ground_truth(wnids)})
-    flat = write_tar(tmp_path / "val.tar", flat_val(3))
-    folders = {f"{wnid}/{name}": data for wnid, (name, data) in zip(wnids, flat_val(3).items(), strict=True)}
-    hub = {f"{name[:-5]}_{wnid}.JPEG": data for wnid, (name, data) in zip(wnids, flat_val(3).items(), strict=True)}
-    layouts = [flat, write_files(tmp_path / "folders", folders), write_files(tmp_path / "hub", hub)]
+    images = list(zip(wnids, flat_val(3).items(), strict=True))
+    folders = write_files(tmp_path / "folders", {f"{wnid}/{name}": data for wnid, (name, data) in images})
+    hub = write_files(tmp_path / "hub", {f"{name[:-5]}_{wnid}.JPEG": data for wnid, (name, data) in images})
+    layouts = (write_tar(tmp_path / "val.tar", flat_val(3)), folders, hub)
     found = [protocol(layout, "imagenet", prompts="none")[1] for layout in layouts]
     assert found[0] == found[1] == found[2]
 

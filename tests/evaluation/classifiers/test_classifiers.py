@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from imagenet_captions.evaluation.classifiers import (
     ZeroShot,
     choose_shots,
     cosines,
+    embed_names,
     find_columns,
     fit_logistic,
     fit_probe,
@@ -27,7 +29,9 @@ from imagenet_captions.evaluation.classifiers import (
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class
+from imagenet_captions.models.load import load_model
 from tests.evaluation.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
+from tests.models.conftest import TINY_VIT, open_clip_folder
 
 CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])
 
@@ -56,6 +60,17 @@ def test_zero_shot_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prom
         sentences = [text_by_hand(model, template.format(f"thing {class_.key}")) for template in templates]
         direction = unit_by_hand(sum(sentences) / len(sentences))
         assert found[:, column] == pytest.approx(images @ direction, abs=1e-5)
+
+
+def test_a_zero_shot_classifier_is_open_clips(tmp_path: Path) -> None:
+    theirs = open_clip_folder(tmp_path / "model", TINY_VIT)
+    names = [classes.by_wnid(wnid).name for wnid in classes.wnids()[:9]]
+    found = embed_names(load_model(str(tmp_path / "model")), names, open_clip_templates())
+    tokenizer = open_clip.SimpleTokenizer(context_length=16)
+    templates = open_clip.OPENAI_IMAGENET_TEMPLATES
+    with torch.no_grad():
+        expected = open_clip.build_zero_shot_classifier(theirs, tokenizer, names, templates, device="cpu")
+    np.testing.assert_allclose(found.T, expected.numpy(), atol=1e-5)
 
 
 def test_names_of_classes(tmp_path: Path) -> None:

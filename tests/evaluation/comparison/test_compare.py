@@ -122,9 +122,8 @@ def test_several_models_in_a_table_a_csv_and_a_figure(tmp_path: Path, pair: tupl
     code, output = run(pair[0].parent, pair[1], third.parent, "--out", out, "--plot", plot)
     assert code == 0, output
     found = ic.compare(pair[0].parent, pair[1], third.parent)
-    assert [(each.second, each.test_set) for each in found] == [
-        (str(pair[1]), "clean"), (str(pair[1]), "own"), (str(third.parent), "clean"),
-    ]  # fmt: skip
+    expected = [(pair[1], "clean"), (pair[1], "own"), (third.parent, "clean")]
+    assert [(Path(each.second), each.test_set) for each in found] == expected
     assert f"{found[0].difference:+.2f}" in output
     assert "of 100 tench" in output, "a class of ImageNet has its name"
     rows = list(csv.DictReader(out.read_text().splitlines()))

@@ -21,7 +21,7 @@ from imagenet_captions.evaluation.frequency import (
     format_frequency,
     measure_frequency,
 )
-from imagenet_captions.images.examples import Class, ClassCount, Texts, find_named
+from imagenet_captions.images.examples import Class, ClassCount
 from imagenet_captions.training.data import count_classes
 from tests.command_line import invoke
 from tests.evaluation.made_sets import picture
@@ -89,12 +89,6 @@ def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
     assert counts == {"cat": (4, 3), "dog": (2, 2), "owl": (1, 0)}
     named = count_classes(data, caption="class_name")
     assert {count.class_.name: count.mentions for count in named} == {"cat": 4, "dog": 2, "owl": 1}
-
-
-def test_a_class_of_imagenet_is_found_by_all_its_names_beside_other_classes() -> None:
-    classes = [Class("mascot", "mascot"), Class("n02099601", "Golden Retriever"), Class("n02123045", "tabby cat")]
-    texts = ["a golden retriever and two mascots", "Tabby", "nothing"]
-    assert list(find_named([Texts(caption=text) for text in texts], classes)) == [[0, 1], [2], []]
 
 
 def test_classes_are_matched_by_wnid_and_objectnets_stand_for_several() -> None:

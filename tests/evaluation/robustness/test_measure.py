@@ -70,23 +70,18 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
 
 
 def test_zero_and_hundred_percent() -> None:
-    report = measure_robustness(
-        [
-            Result("no imagenet", {"imagenet-v2": 50.0}),
-            Result("floor", {IMAGENET: 70.0, "imagenet-v2": 0.0}),
-            Result("roof", {IMAGENET: 70.0, "imagenet-v2": 100.0}),
-            Result("all right", {IMAGENET: 100.0, "imagenet-v2": 90.0}),
-        ],
-        "standard",
-    )
-    nothing, floor, roof, all_right = report.models
+    accuracies = {"floor": (70.0, 0.0), "roof": (70.0, 100.0), "all right": (100.0, 90.0)}
+    rows = [Result(name, {IMAGENET: x, "imagenet-v2": y}) for name, (x, y) in accuracies.items()]
+    report = measure_robustness([*rows, Result("no imagenet", {"imagenet-v2": 50.0})], "standard")
+    floor, roof, all_right, nothing = report.models
     predicted = naive.predict("standard", IMAGENET, "imagenet-v2", 70.0)
     assert floor.shifts["imagenet-v2"].value == pytest.approx(-predicted)
     assert roof.shifts["imagenet-v2"].value == pytest.approx(100 - predicted)
     assert nothing.shifts == all_right.shifts == {}
-    assert "no ImageNet accuracy: no imagenet" in write_notes(report)
-    assert any(note.startswith("all right has 100 % in imagenet: ") for note in write_notes(report))
-    assert any(note.startswith("floor has 0 % in imagenet-v2: drawn at the edge") for note in write_notes(report))
+    notes = write_notes(report)
+    assert "no ImageNet accuracy: no imagenet" in notes
+    for start in ("all right has 100 % in imagenet: ", "floor has 0 % in imagenet-v2: drawn at the edge"):
+        assert any(note.startswith(start) for note in notes)
 
 
 @given(
@@ -228,10 +223,8 @@ def test_too_few_models_and_collinear_sets_are_refused() -> None:
     with pytest.raises(NoFitError, match=r"made has 14 models .* a fit on 3 `id_sets` takes 15"):
         measure_multi_id(made(), IDS, made(14), "made")
     twins = [Result(each.model, {**each.accuracies, "laion": each.accuracies["yfcc"]}) for each in made()]
-    flat = [Result(each.model, {**each.accuracies, "yfcc": 50.0}) for each in made()]
-    for models in (twins, flat):
-        with pytest.raises(NoFitError, match="yfcc follow from those on the other `id_sets` in made"):
-            measure_multi_id(models, IDS, models, "made")
+    with pytest.raises(NoFitError, match="yfcc follow from those on the other `id_sets` in made"):
+        measure_multi_id(twins, IDS, twins, "made")
     absent = [Result("absent", {"imagenet": 50.0, "imagenet-v2": 40.0})]
     with pytest.raises(NoFitError, match="no model of the results has imagenet, yfcc, laion and a shift"):
         measure_multi_id(absent, IDS, made(), "made")

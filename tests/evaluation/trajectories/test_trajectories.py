@@ -136,14 +136,18 @@ def test_what_cannot_be_measured_is_refused(made: Path, tmp_path: Path, runs: li
     with pytest.raises(InputError, match=sentence):
         measure_trajectories(asked(made, tmp_path / "along", *runs))
     assert not (tmp_path / "along").exists()
+
+
+def test_what_makes_no_trajectories_is_refused(made: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`prompts` has no effect"):
         find_runs([made / "runs" / "labels-s0"], "one")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds 'notes\.txt' and no trajectories"):
-        measure_trajectories(asked(made, tmp_path / "mine", "runs/clip-s0"))
-    with pytest.raises(InputError, match="lies inside the input"):
-        measure_trajectories(asked(made, made / "runs" / "clip-s0" / "along", "runs/clip-s0"))
+    (tmp_path / "notes.txt").write_text("mine")
+    for out, sentence in (
+        (tmp_path, r"holds 'notes\.txt' and no"),
+        (made / "runs/clip-s0/along", "lies inside the input"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            measure_trajectories(asked(made, out, "runs/clip-s0"))
     with pytest.raises(InputError, match="needs `test_sets` twice or more"):
         TrajectorySettings((made,), (("own", made),), tmp_path / "along")
 
