@@ -28,7 +28,6 @@ from imagenet_captions.ablations.comparing import (
     sentence,
     write_rows,
 )
-from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
 from imagenet_captions.ablations.plan import plan_runs
@@ -331,11 +330,3 @@ def test_the_report_has_their_table_and_sentences_of_the_csv(tmp_path: Path) -> 
 def test_wrong_sizes_are_one_sentence(factor: str, sizes: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_table(factor, replace(ASK, sizes=AblateSettings((factor,), {}, Path(), sizes=parse_sizes(sizes)).sizes))
-
-
-def test_the_size_factor_takes_them_too_and_the_dry_run_says_how_arms_are_compared() -> None:
-    told = describe(AblateSettings(("size",), {"a": Path("64000")}, Path("out"), sizes=(1, 20_000)))
-    assert "clip and clip-20000: Do more images than 20,000" in " ".join(told.split())
-    data = {"a": Path("64000"), "b": Path("32000")}
-    told = describe(AblateSettings(("distribution",), data, Path("out"), sizes=SIZES))
-    assert "clip-a and clip-b, along 4 and 3 sizes: Does it matter where" in " ".join(told.split())

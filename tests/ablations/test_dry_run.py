@@ -101,20 +101,23 @@ def test_bounds_are_not_compared_as_equal(settings: AblateSettings) -> None:
     assert "5 trainings, up to 74,055,680 images seen" in told
 
 
-def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
-    ask = Ask((TrainingSet("imagenet-captions", 448_896, True),), PRESETS["paper"], (0,))
-    table = make_table("train-language", ask)
-    sets = ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
+def write_report(folder: Path, factor: str, data: TrainingSet, sets: tuple[str, ...]) -> str:
+    """The report of the paper's preset of models with random answers, the fewer right the later the set."""
+    table = make_table(factor, Ask((data,), PRESETS["paper"], (0,)))
     generator = np.random.default_rng(0)
-    settings = AblateSettings(("train-language",), {}, tmp_path)
-    planned = plan_runs(settings, [table], lambda run: Rows(448_896, "ids"))
+    settings = AblateSettings((factor,), {}, folder)
     results = {}
-    for run in table.runs:
-        answers = {name: generator.random(2000) < 0.3 / (at + 1) for at, name in enumerate(sets)}
-        results[run.name] = RunResult(planned[run.name], answers)
-    factor = FactorResult(table, results, {})
-    Report(tmp_path, False, 1, {"imagenet-captions": 448_896}, sets).write(tmp_path / "report.md", [factor])
-    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for name, planned in plan_runs(settings, [table], lambda run: Rows(data.rows, "ids")).items():
+        answers = {each: generator.random(2000) < 0.3 / (at + 1) for at, each in enumerate(sets)}
+        results[name] = RunResult(planned, answers)
+    result = FactorResult(table, results, {})
+    Report(folder, False, 1, {data.name: data.rows}, sets).write(folder / "report.md", [result])
+    return (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
+    sets = ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
+    report = write_report(tmp_path, "train-language", TrainingSet("imagenet-captions", 448_896, True), sets)
     assert (tmp_path / "figure-train-language.svg").is_file()
     for words in (
         "objectnet 18.7 % (Fang et al. 2022",
@@ -130,13 +133,7 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
 
 
 def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Path) -> None:
-    table = make_table("size", Ask((TrainingSet("a", 100, False),), PRESETS["paper"], (0,)))
-    answers = {"mine": np.ones(10, bool)}
-    planned = plan_runs(AblateSettings(("size",), {}, tmp_path), [table], lambda run: Rows(10))
-    results = {name: RunResult(each, answers) for name, each in planned.items()}
-    factor = FactorResult(table, results, {})
-    Report(tmp_path, False, 1, {"a": 100}, ("mine",)).write(tmp_path / "report.md", [factor])
-    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    report = write_report(tmp_path, "size", TrainingSet("a", 100, False), ("mine",))
     assert "Not measured: give --on imagenet=PATH" in report
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.accuracy import group_maximum, measure_accuracy, rank_of_label
+from imagenet_captions.evaluation.accuracy import measure_accuracy, rank_of_label
 
 KEYS = [f"class {number}" for number in range(12)]
 
@@ -55,10 +55,3 @@ def test_a_class_that_cannot_be_chosen_is_wrong() -> None:
     assert measured(np.full((1, 2), -np.inf), [0])["top5"] == 0
     with pytest.raises(InputError, match="no image"):
         measured(np.empty((0, 2)), [])
-
-
-def test_a_group_has_the_score_of_its_best_class() -> None:
-    scores = np.random.default_rng(3).normal(size=(50, 9)).astype(np.float32)
-    groups = np.array([0, 1, 2, 0, 3, 3, 1, 0, 2])
-    for row, grouped in zip(scores.tolist(), group_maximum(scores, groups, 4).tolist(), strict=True):
-        assert grouped == [max(row[column] for column in range(9) if groups[column] == group) for group in range(4)]
