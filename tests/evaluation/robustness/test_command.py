@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness
+from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness, write_notes
 from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
-from imagenet_captions.evaluation.robustness.tables import read_published, read_results
+from imagenet_captions.evaluation.robustness.tables import parse_results, read_published, read_results
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, invoke, run_cli
 from tests.evaluation.robustness.made_models import IDS, made, write_table
@@ -71,6 +71,12 @@ def test_the_published_models_in_one_command(tmp_path: Path) -> None:
     assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
     for text in ("* against the accuracy on all", "p: the percentage of", "^ extrapolated: ", "n 200 of 92 trainings"):
         assert text in done.stdout
+
+
+def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
+    table = parse_results("model,imagenet,imagenet-v2\n\x1b[31mred\x07" + "x" * 500 + ",76,63\n")
+    report = measure_robustness(table.rows)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(write_notes(report)))
 
 
 def write_own(path: Path, models: int) -> None:

@@ -81,6 +81,13 @@ def test_a_curve_that_falls_is_put_in_rising_order() -> None:
     assert curve.values[0] == pytest.approx(sorted(expected), abs=1e-6)
 
 
+def test_models_at_one_place_have_their_mean() -> None:
+    models = [(0.0, 1.0 + 2 * (run % 2), run) for run in range(40)] + [(2.0, 5.0, 40 + run) for run in range(20)]
+    assert fitted(models).curve.at([0.0]) == pytest.approx([2.0])
+    lines = fit_planes(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 3.0]), np.array([[3.0, 0, 0], [1.0, 1, 1]]))
+    assert lines.coefficients[0] == pytest.approx(lines.coefficients[1]), "one model over and over has the line of all"
+
+
 def test_the_scatter_is_that_of_the_trainings_around() -> None:
     generator = np.random.default_rng(0)
     x = np.linspace(-4, 4, 1000)
