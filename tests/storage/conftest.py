@@ -11,10 +11,6 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import invoke
-
-__all__ = ["SECRET", "Bucket", "invoke", "local_files"]
-
 SECRET = "NeverToBeSeen/4q7"
 
 
@@ -69,8 +65,3 @@ def bucket(server: str) -> Bucket:
     name = "test-" + secrets.token_hex(6)
     system.mkdir(name)
     return Bucket(f"s3://{name}", system)
-
-
-def local_files(folder: Path) -> dict[str, bytes]:
-    """The content of everything below a folder of this machine, by the name in there."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -27,18 +27,6 @@ def test_a_full_disk_has_a_class_of_its_own(tmp_path: Path, number: int) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_that_is_noticed_late_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
-    path = tmp_path / "out.csv"
-    path.write_text("old")
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ic.DiskFullError, match=r"out\.csv: no space is left"), replacing(path) as new:
-        new.write_text("new")
-    assert [(each, each.read_text()) for each in tmp_path.iterdir()] == [(path, "old")]
-
-
 @pytest.mark.parametrize("fault", [ConnectionError("reset"), NotImplementedError("no"), PermissionError("no")])
 def test_a_fault_behind_a_network_is_one_sentence(fault: Exception) -> None:
     said = f"s3://b/x cannot be used: {type(fault).__name__}: .*; check"

@@ -19,8 +19,9 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos
 from tests.command_line import invoke
+from tests.packager.made import contents
 from tests.sources.made_yfcc import row, text
-from tests.storage.conftest import Bucket, local_files
+from tests.storage.conftest import Bucket
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
 MEMORY = "memory://inputs"
@@ -89,13 +90,12 @@ def test_an_input_is_the_same_from_a_url(command: str, inputs: Path, memory: Any
         code, output = invoke(*command.replace("IN/", f"{given}/").replace("OUT", f"{out}/made").split())
         said[kind] = (code, re.sub(r"\S*(made|dataset)\b", r"\1", output))
     assert said["url"] == said["local"]
-    local = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     # The command in an export's receipt has the images as they were given.
     found = {
         name.removeprefix("/inputs/"): memory.cat_file(name).replace(f"{MEMORY}/in/".encode(), f"{inputs}/".encode())
         for name in memory.find("/inputs/out")
     }
-    assert found == local
+    assert found == contents(tmp_path)
 
 
 @pytest.mark.slow
@@ -131,4 +131,4 @@ def test_from_a_url_list_with_a_crawl(bucket: Bucket, tmp_path: Path, monkeypatc
             code, said = invoke(*build.split(), *more.split())
             assert code == 0, said
     # The second build finds the answers of the first in the work folder, so even the times are the same.
-    assert bucket.files("dataset") == local_files(tmp_path / "local")
+    assert bucket.files("dataset") == contents(tmp_path / "local")

@@ -17,8 +17,8 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.storage.places import RemotePath, place
-from tests.packager.made import images, train_folder, write_captions
-from tests.storage.conftest import Bucket, local_files
+from tests.packager.made import contents, images, train_folder, write_captions
+from tests.storage.conftest import Bucket
 
 CHANGES = ("put", "copy_to", "unlink")
 
@@ -78,11 +78,15 @@ def test_at_every_moment_the_dataset_is_the_old_one_the_new_one_or_none(
     every = lambda out, record=None: frozenset(name for _, name, _, _ in out.below())  # noqa: E731
     package(captions["new"], tmp_path / "expected", settings)
     monkeypatch.setattr("imagenet_captions.storage.outputs.own_files", every)
-    expected = {f"/kill/datasets/ours/{name}": data for name, data in local_files(tmp_path / "expected").items()}
+    expected = {f"/kill/datasets/ours/{name}": data for name, data in contents(tmp_path / "expected").items()}
+    package(captions["old"], out, settings)
+    memory.pipe_file("/kill/datasets/ours/extra.txt", b"which the new one lacks")
+    old = {name: memory.cat_file(name) for name in memory.find("/kill")}
     states = []
     for changes in range(40):
-        package(captions["old"], out, settings)
-        memory.pipe_file("/kill/datasets/ours/extra.txt", b"which the new one lacks")
+        memory.rm("/kill", recursive=True)
+        for name, data in old.items():
+            memory.pipe_file(name, data)
         try:
             with killed_after(changes, monkeypatch) as done:
                 package(captions["new"], out, settings)
@@ -131,7 +135,7 @@ def test_an_export_that_is_killed_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "train", images())))
     settings = ExportSettings(to="webdataset", shard_size=4, workers=1)
     export(tmp_path / "dataset", tmp_path / "shards", settings)
-    expected = {name: data for name, data in local_files(tmp_path).items() if name.startswith("shards")}
+    expected = {name: data for name, data in contents(tmp_path).items() if name.startswith("shards")}
     receipts = set()
     for changes in range(30):
         try:

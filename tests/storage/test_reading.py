@@ -14,8 +14,8 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.storage.parquet import read_metadata
 from imagenet_captions.storage.places import RemotePath, place
-from tests.packager.made import image, train_folder, write_captions
-from tests.storage.conftest import Bucket, local_files
+from tests.packager.made import contents, image, train_folder, write_captions
+from tests.storage.conftest import Bucket
 
 _IMAGE_BYTES = 20_000
 
@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_condition_reads_its_row_groups_alone(dataset: Path, bucket: Bucket, asked: list[int]) -> None:
     url = bucket.upload(dataset, "dataset")
-    whole = sum(len(data) for name, data in local_files(dataset).items() if name.startswith("data/"))
+    whole = sum(len(data) for name, data in contents(dataset).items() if name.startswith("data/"))
     wnid = classes.wnids()[7]
     found = ic.load(url, ic.in_class(wnid))
     assert found["image_id"][:] == [f"{wnid}_{number}" for number in range(1, 6)]
@@ -72,7 +72,7 @@ def test_a_filter_of_classes_and_verify_send_few_requests(
     assert ic.filter(url, three, out=tmp_path / "there")["kept"] == 15
     assert len(asked) <= 20  # of 40 row groups
     ic.filter(dataset, three, out=tmp_path / "here")
-    assert local_files(tmp_path / "there") == local_files(tmp_path / "here")
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
     asked.clear()
     ic.verify(url)
     assert len(asked) <= 3 * len(list(dataset.rglob("*.parquet")))
