@@ -53,14 +53,14 @@ def test_a_limit_counts_photos_and_the_next_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_all_faults_together_lose_nothing(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(80)), tmp_path / "photos.sqlite"
+    matches, store = write_matches(tmp_path, numbers(40)), tmp_path / "photos.sqlite"
     settings = StandInSettings(faults=FAULTS, fault_rate=0.3, hang_seconds=6.0)
-    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in numbers(80)}, settings) as flickr:
+    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in numbers(40)}, settings) as flickr:
         tools = real_tools(timeout=2.0, skip_waits=True)  # no ordinary answer takes so long
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), tools)
-    assert (report.found, report.left) == (80, 0)
+    assert (report.found, report.left) == (40, 0)
     assert Counter(request.photo_id for request in flickr.requests if request.outcome == "ok") == dict.fromkeys(
-        numbers(80), 1
+        numbers(40), 1
     )
 
 
