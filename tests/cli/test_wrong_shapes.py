@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -79,45 +77,6 @@ def test_a_wrong_shape_is_one_sentence(made: Path, tmp_path: Path, name: str, co
     shutil.copytree(made / ("dataset" if name == "manifest.json" else "run"), spoiled)
     (spoiled / name).write_text(SHAPES[shape])
     assert str(spoiled) in refusal(made, spoiled, command)
-
-
-def mutations(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The keys of an object, and of the objects in it; of files with many alike, those of the first."""
-    for key, each in list(value.items())[: 1 if path == ("files",) else None]:
-        yield (*path, key)
-        if isinstance(each, dict):
-            yield from mutations(each, (*path, key))
-
-
-def changed(content: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
-    copied: dict[str, Any] = json.loads(json.dumps(content))
-    inner = copied
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return copied
-
-
-def test_no_wrong_value_gives_a_traceback(made: Path, tmp_path: Path) -> None:
-    """Where a value is only shown, the commands may take it."""
-    for name, folder, command in (
-        ("manifest.json", "dataset", "filter BAD --has title --workers 1 --out OUT"),
-        (METRICS, "run", "compare BAD RUN"),
-        (METRICS, "run", "frequency BAD --data DATASET"),
-        ("settings.json", "run", "frequency BAD"),
-    ):
-        content = json.loads((made / folder / name).read_text())
-        spoiled, out = tmp_path / "spoiled", tmp_path / "out"
-        shutil.copytree(made / folder, spoiled)
-        for path in mutations(content):
-            for value in (None, ["a"], 0):
-                (spoiled / name).write_text(json.dumps(changed(content, path, value)))
-                places = {"BAD": spoiled, "DATASET": made / "dataset", "RUN": made / "run", "OUT": out}
-                code, told = invoke(*[str(places.get(word, word)) for word in command.split()])
-                assert code in (0, 2), (path, value, told)
-                assert "Traceback" not in told, (path, value)
-                shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(spoiled)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "notes.md"])
