@@ -225,6 +225,15 @@ def test_no_markup_is_left_in_descriptions(text: str) -> None:
     assert [node.tag for node in seen.css("body *")] == []
 
 
+INLINE = ["<b>", "</b>", "<I>", "</i >", '<a href="http://x.org/?a=1&amp;b=2" rel="nofollow">', "</a>", "<u/>", "</em>"]
+PIECES = [*INLINE, "x", " ", ">", "< ", "<3", "&amp;", "&lt;b&gt;", "é", '"', "'", "b>"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_simple_tags_are_taken_out_as_the_parser_does(text: str) -> None:
+    assert strip_markup(text) == strip_markup(text + "<wbr>")  # which only the parser knows
+
+
 def test_towers_of_marks_are_cut() -> None:
     assert rules.clean_title("Z" + "\u0301\u0316" * 1000 + "o") == unicodedata.normalize(
         "NFC", "Z" + "\u0301\u0316" * 15 + "o"

@@ -15,7 +15,6 @@ import pytest
 
 from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.match import MatchSettings, match
-from imagenet_captions.dataset.writing import ShardFile, ShardJob, write_shard
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines import ray as ray_engine
 from imagenet_captions.engines.local import LOCAL, Engine, EngineSettings, open_engine
@@ -137,48 +136,6 @@ def test_a_run_that_is_given_up_leaves_no_task_behind(ray: RayEngine, tmp_path: 
     assert time.monotonic() - begun < 50
     assert list(ray.run(abs, [-1, 2], 2)) == [1, 2]
     assert sorted(tmp_path.iterdir()) == left
-
-
-class Faulty(RayEngine):
-    """Loses a worker with a half-written shard, and one that had written all of it."""
-
-    def __init__(self, ray: RayEngine, folder: Path) -> None:
-        super().__init__()
-        self._engine, self._folder = ray, folder
-
-    def run(self, function, items, workers, threads=False):  # type: ignore[no-untyped-def]
-        assert function is write_shard
-        return self._engine.run(partial(write_faultily, self._folder), items, workers, threads)
-
-
-def write_faultily(folder: Path, job: ShardJob) -> ShardFile:
-    mark = folder / job.name.replace("/", " ")
-    if mark.exists():
-        return write_shard(job)
-    mark.touch()
-    if "-00000-" in job.name:
-        half = job.folder / job.name
-        half.parent.mkdir(parents=True, exist_ok=True)
-        half.with_name(f".{half.name}.0123456789abcdef.partial").write_bytes(b"PAR1")
-    else:
-        write_shard(job)
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
-
-
-@pytest.mark.slow
-def test_workers_killed_while_packaging_leave_the_same_dataset(
-    ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
-    captions = write_captions(tmp_path / "captions.parquet")
-    images = train_folder(tmp_path / "images")
-    package(captions, tmp_path / "local", PackageSettings(images), 2)
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    package(captions, tmp_path / "ray", PackageSettings(images), 2, Faulty(ray, marks))
-    assert len(list(marks.iterdir())) > 3
-    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
 def every_stage(folder: Path, engine: Engine) -> None:
