@@ -25,14 +25,12 @@ RN50 = read_published().rows[0]
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     report = measure_robustness([RN50])
-    for name in ("a.svg", "b.svg", "a.png"):
+    for name in ("a.svg", "b.svg"):
         draw_robustness(report, tmp_path / name)
     drawn = (tmp_path / "a.svg").read_bytes()
     assert drawn == (tmp_path / "b.svg").read_bytes()
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     assert b"ImageNet models in the fit" in drawn
-    with Image.open(tmp_path / "a.png") as image:
-        assert min(image.size) > 1000
 
 
 def test_panels_are_the_mean_and_every_fit() -> None:
@@ -78,6 +76,8 @@ def test_published_models_are_named_beside_their_points(tmp_path: Path, monkeypa
     monkeypatch.setattr(Axes, "annotate", watch)
     own = Result("own $model", RN50.accuracies)
     draw_robustness(measure_robustness([own], all_classes=True), tmp_path / "figure.png", read_published().rows)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert min(image.size) > 1000
     for texts in named.values():
         names = [each.get_text() for each in texts]
         assert 15 <= len(names) == len(set(names)) <= 18
