@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "imagenet_captions", folder / "imagenet_captions", ignore=shutil.ignore_patterns("*.pyc"))
     for _, patch in RECIPES:
         assert len(apply(patch, folder)) < 3  # and a test
-    texts = {1: ("A TENCH", ["lake", "fish"]), 2: ("Caught", ["lake"]), 3: ("Ab", [])}
+    texts = {1: ("A TENCH", ["lake", "fish"]), 2: ("Caught", ["lake"]), 3: ("Ab " * 5000, [])}
     entries = [
         {"filename": f"{TENCH}_{number}.JPEG", "wnid": TENCH, "title": title, "tags": tags, "description": ""}
         for number, (title, tags) in texts.items()
@@ -91,8 +91,8 @@ def test_each_kind_has_a_recipe() -> None:
 def test_an_outcome_a_caption_option_and_a_flag(folder: Path) -> None:
     ours = ("-m", "imagenet_captions")
     told = python(folder, *ours, "build", "--release", "release.json", "--caption", "title lower=yes", "--out", "made")
-    assert re.search(r"too_short +1 +33\.3 %", told)
-    assert "its caption has fewer than three letters" in (folder / "made" / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"too_long +1 +33\.3 %", told)
+    assert "its caption has more than 10,000 letters" in (folder / "made" / "README.md").read_text(encoding="utf-8")
     python(folder, *ours, "export", "made", "--to", "slim", "--out", "made.csv")
     assert "a tench" in (folder / "made.csv").read_text(encoding="utf-8")
     told = python(folder, *ours, "filter", "--help")
