@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.files import sha256
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 
@@ -121,3 +123,18 @@ def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_p
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="has 50 rows, and its manifest says 53; package it again"):
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
+
+
+def test_nulls_in_texts_are_one_sentence(copy: Path) -> None:
+    """Of a dataset whose manifest fits: its makers need not be we."""
+    shard = next((copy / "data").glob("*.parquet"))
+    table = pq.read_table(shard)
+    at = table.schema.get_field_index("caption")
+    pq.write_table(table.set_column(at, "caption", pa.nulls(len(table), pa.string())), shard)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"][f"data/{shard.name}"] |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    code, told = invoke("stats", copy)
+    assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
+    with pytest.raises(InputError, match="is damaged"):
+        ic.verify(copy)

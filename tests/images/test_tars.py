@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,17 @@ def test_labels(tmp_path: Path, content: bytes, label: int) -> None:
 )
 def test_objects_of_json(content: bytes, said: object) -> None:
     assert json_object(content) == said
+
+
+def test_a_walk_keeps_no_member(tmp_path: Path) -> None:
+    """Python's `tarfile` would keep all of them, a gigabyte for ImageNet."""
+    (tmp_path / "x.tar").write_bytes(tar_of({f"{number}.jpg": b"" for number in range(2000)}))
+    with TarReader(tmp_path / "x.tar") as tar:
+        members = tar.members()
+        next(members)
+        tracemalloc.start()
+        count = sum(1 for _ in members)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert count == 1999
+    assert peak < 200_000

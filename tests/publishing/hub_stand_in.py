@@ -47,6 +47,7 @@ class Hub:
     large: dict[str, bytes] = field(default_factory=dict)  # by SHA-256
     sent: Counter[str] = field(default_factory=Counter)  # large files that arrived whole, by SHA-256
     calls: list[str] = field(default_factory=list)
+    before_a_file: Callable[[str], None] = lambda oid: None
     before_a_commit: Callable[[], None] = lambda: None
 
 
@@ -67,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, self._route(self._body()))
         except Refusal as refusal:
             self._send(refusal.code, {"error": str(refusal), **refusal.more})
+        except BrokenPipeError:
+            pass
 
     do_GET = do_PUT = do_POST = do_HEAD = _answer  # noqa: N815
 
@@ -145,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         return {**entry, "actions": {"upload": {"href": f"{self.hub.endpoint}/large/{entry['oid']}"}}}
 
     def _receive(self, oid: str, body: bytes) -> Any:
+        self.hub.before_a_file(oid)
         if hashlib.sha256(body).hexdigest() != oid:
             raise Refusal(400, "the hash is another one")
         self.hub.large[oid] = body

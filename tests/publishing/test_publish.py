@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,3 +229,38 @@ def test_a_branch_a_pull_request_and_a_message_go_to_the_client(hub: Hub, made: 
     assert (code, f"{hub.endpoint}/datasets/{NAME}/discussions/1\n" in told) == (0, True)
     assert f"POST /api/datasets/{NAME}/commit/draft?create_pr=1" in hub.calls
     assert hub.repos[NAME].commits[-1] == "The rebuild of May"
+
+
+@pytest.mark.slow
+def test_a_killed_upload_goes_on_and_is_never_half_published(hub: Hub, made: Path, tmp_path: Path) -> None:
+    manifest = json.loads((made / "texts/manifest.json").read_text())
+    held = manifest["files"]["raw/train-00000-of-00001.parquet"]["sha256"]
+    others = {entry["sha256"] for name, entry in manifest["files"].items() if name.endswith(".parquet")} - {held}
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def wait(oid: str) -> None:
+        if oid == held and not go_on.is_set():
+            waiting.set()
+            go_on.wait(60)
+            raise BrokenPipeError
+
+    hub.before_a_file = wait
+    command = [sys.executable, "-m", "imagenet_captions", "publish", str(made / "texts"), NAME]
+    settings = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+    environment = {**os.environ, **settings, "HF_TOKEN": TOKEN}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert waiting.wait(60)
+    while not others <= hub.sent.keys():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    go_on.set()
+    assert hub.repos[NAME].files.keys() == {".gitattributes"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/datasets/{NAME}/commit/{hub.repos[NAME].sha}"
+    assert TOKEN not in done.stdout + done.stderr
+    assert hub.sent == dict.fromkeys([*others, held], 1)
+    assert len(hub.repos[NAME].commits) == 2
+    assert contents(made / "texts").items() <= hub.repos[NAME].files.items()
