@@ -168,7 +168,12 @@ def test_the_bootstrap_is_the_naive_one() -> None:
     [
         (IMAGENET, "imagenet-v2", 0.923229, -0.497690, 0.9980, 85),
         (IMAGENET, "imagenet-sketch", 1.070915, -2.370073, 0.9322, 85),
+        ("imagenet_on_r_classes", "imagenet-r", 0.636844, -2.107716, 0.9431, 80),
+        ("imagenet_on_objectnet_classes", "objectnet", 0.980910, -1.928289, 0.9760, 85),
         ("imagenet_on_a_classes", "imagenet-a", 1.990006, -7.632477, 0.9098, 84),
+        (IMAGENET, "imagenet-r", 0.911591, -1.599916, 0.9366, 80),
+        (IMAGENET, "objectnet", 1.199268, -2.024251, 0.9701, 85),
+        (IMAGENET, "imagenet-a", 3.051639, -6.291670, 0.8792, 84),
     ],
 )
 def test_the_shipped_testbed_gives_the_reference_lines(
