@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 PACKAGE = ROOT / "imagenet_captions"
 ALL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 PAGES = [page for page in ALL[2:] if page.name != "reference.md" and page.parent.name != "design"]
-WORDS = 22_600  # of docs/
+WORDS = 20_000  # of docs/, without the bars of tables
 TRAINS = {"models.md"}  # pages whose examples need the extra `train`
 
 
@@ -36,7 +36,7 @@ def blocks(page: str, language: str = "bash") -> list[str]:
 
 
 def test_the_pages_are_short() -> None:
-    words = {named(page): len(page.read_text(encoding="utf-8").split()) for page in ALL[2:]}
+    words = {named(page): len(re.findall(r"\S*\w\S*", page.read_text(encoding="utf-8"))) for page in ALL[2:]}
     assert sum(words.values()) <= WORDS, words
 
 

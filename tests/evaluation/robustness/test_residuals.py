@@ -23,9 +23,8 @@ PAIRS = [(x, shift) for shift in SHIFTS for x in (shift.same_classes, IMAGENET) 
 IDS = [f"{shift.column} from {x}" for x, shift in PAIRS]
 BIN, LEAST = 10, 5  # points of ImageNet accuracy, and the trainings from which a bin counts
 HEAD = """\
-Residuals of ordinary ImageNet trainings: accuracy less prediction, the mean in each 10 points of ImageNet
-accuracy. A bin of 5 trainings or more should be within 1 point; ! marks one that is not.
-left out: each training predicted by a fit without any of its checkpoints
+Residuals of ordinary ImageNet trainings, each predicted by a fit without any of its checkpoints: the mean of accuracy
+less prediction in each 10 points of ImageNet accuracy, and after the slash the number of trainings.
 """
 
 
@@ -58,18 +57,11 @@ def largest_of(bins: dict[int, Bin]) -> float:
 
 
 def table() -> str:
-    lines = [HEAD.rstrip()]
+    lines = [HEAD, " " * 46 + "".join(f"{number * BIN}-{(number + 1) * BIN}".rjust(10) for number in range(10))]
     for (x_column, shift), name in zip(PAIRS, IDS, strict=True):
         bins = bins_of(x_column, shift)
-        marks = ["!" if largest_of({0: each, 1: Bin(LEAST, 0, 0)}) > 1 else "" for each in bins.values()]
-        rows = {
-            "": [f"{number * BIN}-{(number + 1) * BIN}" for number in bins],
-            "trainings": [f"{each.trainings}" for each in bins.values()],
-            "residual": [f"{each.residual:+.2f}" for each in bins.values()],
-            "left out": [f"{each.left_out:+.2f}{mark}" for each, mark in zip(bins.values(), marks, strict=True)],
-        }
-        lines += ["", f"{name}: at most {largest_of(bins):.2f}"]
-        lines += [f"  {row:<9}" + "".join(f"{cell:>9}" for cell in cells) for row, cells in rows.items()]
+        cells = [f"{bins[at].left_out:+.2f}/{bins[at].trainings}" if at in bins else "" for at in range(10)]
+        lines.append(f"{name:46}" + "".join(cell.rjust(10) for cell in cells).rstrip())
     return "\n".join(lines) + "\n"
 
 
