@@ -82,6 +82,16 @@ def _end_with_parent() -> None:
     threading.Thread(target=exit_after, daemon=True).start()
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back from the workers that start meanwhile; this process ends them, and they print nothing."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
     return _pack(function(_unpack(packed)))
 
@@ -129,7 +139,8 @@ class LocalEngine(Engine):
             pending: deque[Future[R]] = deque()
             try:
                 for item in items:
-                    pending.append(pool.submit(function, item))
+                    with _without_interrupts():
+                        pending.append(pool.submit(function, item))
                     if len(pending) >= 2 * workers:
                         yield pending.popleft().result()
                 while pending:

@@ -179,7 +179,7 @@ def report_path(out: Place, ending: str) -> Place:
 def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
     lists = {each.name: each.type.value_type if pa.types.is_list(each.type) else each.type for each in schema}
     readable = [name for name, kind in lists.items() if pa.types.is_string(kind)]
-    has = ", ".join(quoted(name, 40) for name in readable[:12]) or "none"
+    has = ", ".join(quoted(name, 40) for name in readable[:12]) or "there is none"
     alone = [name for name in _ALONE if name in readable][:1]
     found = tuple(wanted) or tuple([name for name in _FIELDS if name in readable] or alone)
     for name in found or (*_FIELDS, *_ALONE):
