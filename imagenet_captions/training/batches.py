@@ -102,6 +102,12 @@ class Loader:
                 raise batch
             yield batch
 
+    def close(self) -> None:
+        """End the worker processes; the garbage collector would wait five seconds for each."""
+        if (iterator := self._loader._iterator) is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._loader._iterator = None
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -199,6 +205,10 @@ class Feed:
         self._loader = Loader(samples, self._shares, settings.readers, torch.cuda.is_available())
         self.step_size = size
         self.steps_per_epoch = len(self._shares)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._loader.close()
 
     def start_at(self, step: int) -> None:
         """Begin at this step of the run."""

@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -66,9 +66,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
         config_of(settings.recipe.model)
     with _explained_faults(settings), _quiet(first), _ended_by_sigterm(settings):
         result = _train(settings, first)
-    # Lightning's trainer and the loader refer to each other. If a process forked later collected them, it would try to
-    # end workers that belong to this process.
-    gc.collect()
+    gc.collect()  # Lightning's trainer and the model refer to each other, and another training may follow
     return result
 
 
@@ -103,7 +101,7 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
             log.warning(said, warmup, recipe.lr)
         tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
         device = trainer.strategy.root_device
-        with tracked, gpu_settings(device, model), cpu_threads(model.spec.size, settings.threads):
+        with tracked, gpu_settings(device, model), cpu_threads(model.spec.size, settings.threads), closing(feed):
             fit(trainer, module, feed, last if start else None)
         module.check_numbers()
         if not trainer.is_global_zero:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from itertools import islice, takewhile
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -55,6 +56,17 @@ def test_workers_change_nothing_and_a_resumed_loader_goes_on(transform: TrainTra
     assert seen[0][0] != seen[0][3]
     order.start(0, 2)
     assert [_plain(batch) for batch in islice(loader, 4)] == seen[0][2:]
+
+
+def test_closing_a_loader_ends_its_workers() -> None:
+    loader = loader_of(made(21), TrainTransform(SPEC), ShardedSampler(21, 6, 0, endless=True), workers=2)
+    loader.close()  # nothing was started
+    for _ in range(2):
+        batches = iter(loader)
+        next(batches)
+        assert len(active_children()) == 2
+        loader.close()
+        assert active_children() == []
 
 
 def _plain(batch: Batch) -> tuple[object, ...]:
