@@ -100,7 +100,12 @@ def ablate(settings: AblateSettings) -> Path | None:
             check_fairness(table, experiment.planned)
         processes.wait()
         failed = run_missing(experiment, processes)
-        finished = [table for table in experiment.others if all(map(experiment.is_tested, table.runs))]
+        finished = []
+        for table in experiment.others:
+            if all(map(experiment.is_tested, table.runs)):
+                finished.append(table)
+            else:
+                log.info("the report leaves out %s, whose runs are not all done; give it again", table.factor)
         tables = sorted((*experiment.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
         factors = [_collect(experiment, table, failed) for table in tables]
         inputs, tests = experiment.inputs, tuple(experiment.tests)
@@ -261,8 +266,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
-    """Make the inputs of the runs, and plan the tables of the factors and of those that were there before."""
+def prepare(settings: AblateSettings, before: Mapping[str, tuple[float, ...]] | None = None) -> Experiment:
+    """Make the inputs of the runs, and plan the tables of the factors and of those before, with their sizes."""
     folder, micro = settings.out / INPUTS, settings.preset == "micro"
     datasets, tests = dict(settings.data), dict(settings.tests or {})
     if micro:
@@ -273,11 +278,11 @@ def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
     opened = {name: inputs.examples(datasets[name]) for name in settings.data}
     ask = settings.ask([TrainingSet(name, len(each), each.classes is not None) for name, each in opened.items()])
 
-    def tables_of(factors: Sequence[str]) -> tuple[Table, ...]:
-        wanted = ask
+    def tables_of(factors: Sequence[str], sizes: tuple[float, ...]) -> tuple[Table, ...]:
+        wanted = replace(ask, sizes=sizes)
         if DOMAIN in factors:
             wanted = replace(wanted, mixed=inputs.mix(ask.first.name, micro))
-        if "distribution" in factors and not settings.sizes:
+        if "distribution" in factors and not sizes:
             named = [inputs.rows(name, pick).count for name, pick in named_picks(ask)]
             wanted = replace(wanted, named=min(named))
         return make_tables(factors, wanted)
@@ -285,19 +290,17 @@ def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
     def rows_of(run: Run) -> Rows:
         return inputs.rows(run.data, run.pick)
 
-    tables = tables_of(settings.factors)
+    tables = tables_of(settings.factors, ask.sizes)
     others: tuple[Table, ...] = ()
     planned = plan_runs(settings, tables, rows_of)
-    try:
-        others = tables_of(before)
-        planned |= plan_runs(settings, (*tables, *others), rows_of)
-    except InputError as error:
-        log.info("the report leaves out %s: %s", ", ".join(before), error)
-    experiment = Experiment(settings, inputs, tables, others, planned, tests)
-    for each in experiment.runs:
-        if each.run.trains:
-            experiment.train_settings(each)  # refuses batches that the devices cannot share
-    return experiment
+    for factor, sizes in (before or {}).items():
+        try:
+            made = tables_of([factor], sizes)
+            planned |= plan_runs(settings, made, rows_of)
+            others += made
+        except InputError as error:
+            log.info("the report leaves out %s: %s", factor, error)
+    return Experiment(settings, inputs, tables, others, planned, tests)
 
 
 def run_missing(experiment: Experiment, processes: Processes) -> dict[str, str]:

@@ -168,13 +168,14 @@ class AblateSettings:
 
 @dataclass(frozen=True)
 class _Record:
-    """The file RECORD: what the runs of a folder share, and which factors they are of, with the data of each."""
+    """The file RECORD: what the runs of a folder share, and which factors they are of, with data and sizes of each."""
 
     preset: str
     epochs: int | float | None
     model: str | None
     factors: dict[str, list[str]]
     data: dict[str, str]
+    sizes: dict[str, list[float]]
     format: int = 1
 
 
@@ -203,7 +204,8 @@ def check_settings(settings: AblateSettings) -> _Record:
     check_folder(out, [*settings.data.values(), *tests.values()])
     factors = {factor: sorted(settings.data) for factor in settings.factors}
     data = {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()}
-    now = _Record(settings.preset, settings.epochs, settings.model, factors, data, _FORMAT)
+    sizes = {factor: list(settings.sizes or ()) for factor in settings.factors}
+    now = _Record(settings.preset, settings.epochs, settings.model, factors, data, sizes, _FORMAT)
     if not (out / RECORD).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
         if others:
@@ -224,11 +226,12 @@ def check_settings(settings: AblateSettings) -> _Record:
         is_used = has_runs or any(inputs.glob(f"{name}[-.]*")) or any(inputs.glob(f"rows/{name}-*"))
         if before.data.get(name, found) != found and is_used:
             raise InputError(f"the data {name} is not what the runs in {out} were trained on; give another `out`")
-    return replace(now, factors={**before.factors, **factors}, data={**before.data, **data})
+    together = {name: getattr(before, name) | getattr(now, name) for name in ("factors", "data", "sizes")}
+    return replace(now, **together)
 
 
-def write_settings(settings: AblateSettings) -> tuple[str, ...]:
-    """Write the record of the runs; return the factors of earlier runs on the same data, for the report."""
+def write_settings(settings: AblateSettings) -> dict[str, tuple[float, ...]]:
+    """Write the record of the runs; return the factors of earlier runs on the same data, with their sizes."""
     from imagenet_captions.dataset.shards import Shards
     from imagenet_captions.storage.outputs import is_dataset
 
@@ -242,4 +245,5 @@ def write_settings(settings: AblateSettings) -> tuple[str, ...]:
                 name,
             )
     asked = sorted(settings.data)
-    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record.factors.get(each) == asked)
+    earlier = (each for each in EVERY_FACTOR if each not in settings.factors and record.factors.get(each) == asked)
+    return {factor: tuple(record.sizes[factor]) for factor in earlier}

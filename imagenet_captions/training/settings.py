@@ -69,11 +69,6 @@ class TrainSettings:
                 f"`init_image` is for the contrastive objective, and this is {self.recipe.objective}; give `init`"
             )
         check_share(self.recipe, self.processes)
-        if self.recipe.accumulate > 1 and self.micro_batch < 2:
-            raise InputError(
-                f"`accumulate` {self.recipe.accumulate} leaves one image a part; give a larger `batch_size` than "
-                f"{self.recipe.batch_size}, or a smaller `accumulate`"
-            )
 
     @property
     def processes(self) -> int:
@@ -103,6 +98,11 @@ def check_share(recipe: Recipe, processes: int) -> None:
         raise InputError(
             f"`batch_size` {recipe.batch_size} cannot be shared by {processes} processes with "
             f"{recipe.accumulate} micro-batches each; give a multiple of {share}"
+        )
+    if recipe.accumulate > 1 and recipe.batch_size == share:
+        raise InputError(
+            f"`accumulate` {recipe.accumulate} leaves one image a part; give a larger `batch_size` than "
+            f"{recipe.batch_size}, or a smaller `accumulate`"
         )
 
 

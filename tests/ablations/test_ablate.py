@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.ablations import ablate as ablating
-from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.ablate import ablate, prepare
 from imagenet_captions.ablations.comparing import factor_sentence, sentence
 from imagenet_captions.ablations.report import escape
 from imagenet_captions.ablations.settings import FACTORS, AblateSettings, parse_places, write_settings
@@ -184,6 +184,14 @@ def test_a_folder_goes_on_with_its_own_settings_alone(copied: AblateSettings, tm
     (copied.out / "settings.json").write_text(json.dumps({**record, "format": 1}))
     with pytest.raises(InputError, match="holds runs of an earlier version of this package; give another `out`"):
         ablate(copied)
+
+
+def test_a_factor_added_later_leaves_the_sizes_of_the_first(asked: AblateSettings, tmp_path: Path) -> None:
+    first = replace(asked, factors=("size",), sizes=(1.0, 0.4), out=tmp_path / "out")
+    wanted = [run.name for run in prepare(first, write_settings(first)).tables[0].runs]
+    added = replace(first, factors=("loss",), sizes=None)
+    (table,) = prepare(added, write_settings(added)).others
+    assert [run.name for run in table.runs] == wanted
 
 
 def test_other_tests_and_prompts_are_measured_again_and_nothing_trained(copied: AblateSettings, tmp_path: Path) -> None:
