@@ -170,6 +170,16 @@ class RunSettings(msgspec.Struct):
     started_in: str = ""
 
 
+class _Test(msgspec.Struct):
+    prompts: str = ""
+
+
+class RunRecord(msgspec.Struct):
+    """The entries of an ablation's run.json that are read again."""
+
+    test: _Test
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """A model's metrics.json and its answers, by the name of the file or folder that was given."""

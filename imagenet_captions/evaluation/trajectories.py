@@ -26,7 +26,7 @@ from imagenet_captions.evaluation.drawing import (
     to_logits,
 )
 from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
-from imagenet_captions.evaluation.results import RunSettings, read_metrics
+from imagenet_captions.evaluation.results import RunRecord, RunSettings, read_metrics
 from imagenet_captions.evaluation.robustness.fits import fit_baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.output import HOLLOW, Panel, draw_baseline
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
@@ -183,7 +183,7 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
     if kind != "zero-shot":
         prompts = None
     elif not prompts and tested.is_file():
-        prompts = read_json(tested, dict[str, Any]).get("prompts")
+        prompts = read_json(tested, RunRecord).test.prompts
     arm = folder.name.removesuffix(f"-s{settings.seed}")
     return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=prompts or None), tuple(checkpoints))
 

@@ -7,12 +7,14 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
+from imagenet_captions.ablations.ablate import RunRecord
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import trajectories as measure
 from imagenet_captions.evaluation.evaluate import evaluate_model
@@ -112,7 +114,8 @@ def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monk
 def test_an_ablation_is_all_of_its_runs_and_a_copy_is_one(
     made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (made / "runs" / "clip-s0" / "run.json").write_text(json.dumps({"prompts": "none"}))
+    record = RunRecord(test={"classifier": "zero-shot", "prompts": "none"})
+    (made / "runs" / "clip-s0" / "run.json").write_text(json.dumps(asdict(record)))
     runs = {run.name: run for run in find_runs([made], None)}
     (made / "runs" / "clip-s0" / "run.json").unlink()
     assert list(runs) == ["clip-s0", "labels-s0"]
