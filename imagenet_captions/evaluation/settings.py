@@ -179,7 +179,9 @@ class ScoreSettings:
         check(self)
         if self.test_sets:
             check_test_sets(self.test_sets)
-        if taken := {"image_id", "similarity", "tokens", "cut"} & dict(self.test_sets).keys():
+        names = dict(self.test_sets).keys()
+        columns = {"image_id", "similarity", "tokens", "cut", "image_embedding", "text_embedding"}
+        if taken := (columns | {f"{name}_image" for name in names}) & names:
             raise InputError(f"`test_sets` {taken.pop()} is another column of the scores; rename it")
 
     @property
