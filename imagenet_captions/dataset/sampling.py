@@ -110,7 +110,7 @@ def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:
 def read_ids(path: Place) -> pa.Array:
     """Read a text file with one image id per line, in any form that `imagenet.image_ids` knows."""
     found = []
-    for number, line in enumerate(_read_lines(path, "the file of ids", "one with an image id per line"), 1):
+    for number, line in enumerate(read_lines(path, "the file of ids", "one with an image id per line"), 1):
         if line.strip():
             found.append(read_image_id(line.strip()))
             if found[-1] is None:
@@ -125,7 +125,7 @@ def read_ids(path: Place) -> pa.Array:
 def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Read a tab-separated table of the number of rows per class, with the columns `wnid` and `count`."""
     form = "a tab-separated table with the columns wnid and count"
-    lines = [line for line in _read_lines(path, "the table of counts", form) if line.strip()]
+    lines = [line for line in read_lines(path, "the table of counts", form) if line.strip()]
     rows = [*csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
     if not rows or not {"wnid", "count"} <= rows[0].keys():
         raise InputError(f"{path} has no counts; give {form}")
@@ -140,7 +140,8 @@ def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str,
     return wanted
 
 
-def _read_lines(path: Place, what: str, form: str) -> list[str]:
+def read_lines(path: Place, what: str, form: str) -> list[str]:
+    """Return the lines of a text file; raises InputError, with `what` it is and its form, for another one."""
     try:
         return require_file(path, what).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.dataset.sampling import seeded_order
+from imagenet_captions.dataset.sampling import read_lines, seeded_order
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
@@ -29,7 +29,7 @@ from imagenet_captions.images.tars import TarReader, json_object, read_samples
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from imagenet_captions.outcomes import share
 from imagenet_captions.sources import yfcc
-from imagenet_captions.storage.files import require_file, require_there, write_json
+from imagenet_captions.storage.files import require_there, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import (
     open_parquet_writer,
@@ -225,16 +225,24 @@ def _numbered(source: CaptionTable, without: Place | None) -> Iterator[pa.Record
     if without is not None:
         if name is None:
             raise InputError(f"`without` needs a column of ids, called {', '.join(_IDS)}; the table has none")
-        lines = map(str.strip, require_file(without, "the list of ids").read_text(encoding="utf-8").splitlines())
-        listed = pa.array({read_image_id(line) or line for line in lines if line}, pa.string())
+        lines = map(str.strip, read_lines(without, "the list of ids", "one with an id per line"))
+        listed = _ids(line for line in lines if line)
+        if not len(listed):
+            raise InputError(f"{without} holds no id; give one a line")
     start = 0
     for batch in source.batches:
         rows = batch.append_column(_ROW, pa.array(np.arange(start, start + len(batch))))
         start += len(batch)
         if listed is not None:
-            rows = rows.filter(pc.invert(pc.is_in(batch[name].cast(pa.string()), value_set=listed)))
-            source.skipped["listed in `without`"] += len(batch) - len(rows)
+            ids = _ids(batch[name].cast(pa.string()).to_pylist())
+            rows = rows.filter(pc.invert(pc.is_in(ids, value_set=listed)))
+            source.skipped["in the list of ids"] += len(batch) - len(rows)
         yield rows
+
+
+def _ids(values: Iterable[str | None]) -> pa.Array:
+    """Return image ids in one form, and other ids as they are."""
+    return pa.array([value and (read_image_id(value) or value) for value in values], pa.string())
 
 
 def _true_labels(values: pa.Array) -> pa.Array:

@@ -40,10 +40,10 @@ class LabelSettings:
     )
     case_sensitive: bool = option("Take a name only as WordNet writes it, as the paper did with YFCC.", False)
     per_class: int | None = option(
-        "A test set for `evaluate --on`: at most this many rows a class, with their images if the table has them.",
+        "A test set for `evaluate --on`: at most this many rows a class, with their images from Parquet to Parquet.",
         least=1,
     )
-    seed: int = option("Seed that chooses the rows of a test set.", 0)
+    seed: int = option("Seed that chooses the rows of a test set.", 0, needs="per_class")
     without: PlaceField = option("Leave out the rows with these ids, such as those trained on: one a line.")
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL

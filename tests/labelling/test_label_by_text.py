@@ -92,14 +92,15 @@ def test_a_test_set_is_balanced_disjoint_and_has_its_images(tmp_path: Path) -> N
     rows = [names[at % 4] for at in range(40)]
     ids = [f"n01440764_{at}" for at in range(40)]
     images = [{"bytes": os.urandom(9), "path": f"{at}.jpg"} for at in range(40)]
-    table = write_parquet(tmp_path / "t.parquet", rows, image_id=ids, image=images)
-    (tmp_path / "ids.txt").write_text("".join(f"{each}.JPEG\n" for each in ids[:20]))
+    written = [f"train/{each}.JPEG" if at < 20 else each for at, each in enumerate(ids)]
+    table = write_parquet(tmp_path / "t.parquet", rows, image_id=written, image=images)
+    (tmp_path / "ids.txt").write_text("\ufeff" + "".join(f"{each}.jpg\n" for each in ids[:20]))
     found, report = label(table, per_class=2, without=tmp_path / "ids.txt", seed=3)
     order = sorted(range(20, 40), key=lambda at: sampling_key(ids[at], 3))
     says = {0: [at for at in order if at % 4 in (0, 3)][:2], 1: [at for at in order if at % 4 == 1][:2]}
     assert [(row["key"], row["label"]) for row in found] == sorted((at, name) for name in says for at in says[name])
     assert [row["image"] for row in found] == [images[row["key"]] for row in found]
-    assert report["skipped"] == {"listed in `without`": 20}
+    assert report["skipped"] == {"in the list of ids": 20}
     wrong = sum(at % 4 == 3 for at in says[0])
     assert report["test_set"] == {
         "per_class": 2, "seed": 3, "rows": 4, "classes": 2, "short_classes": 0, "known_class": 4,
@@ -116,6 +117,7 @@ def test_a_test_set_is_balanced_disjoint_and_has_its_images(tmp_path: Path) -> N
     [
         ({"mode": Mode.MULTI, "per_class": 2}, "a test set needs one label a row"),
         ({"per_class": 2}, "no row names exactly one class"),
+        ({"seed": 1}, "`seed` .*`per_class`"),
         ({"without": Path(__file__)}, "`without` needs a column of ids, called image_id, "),
     ],
 )
