@@ -229,6 +229,8 @@ def _explained(error: BaseException, repo: str, hub: str) -> ImagenetCaptionsErr
         return InputError("the hub does not know the token; log in again with `hf auth login`, or renew HF_TOKEN")
     if 403 in codes:
         return InputError(f"the token may not write to {repo}; give a name of your own, or a token that may")
+    if 404 in codes:
+        return InputError(f"the hub has no such branch of {repo}; make it first, or leave out `revision`")
     if 412 in codes:
         return NetworkError(f"somebody else changed {repo} at the same time; {again}")
     return NetworkError(f"{hub} did not take {repo} ({message_of(causes[-1])}); {again}")

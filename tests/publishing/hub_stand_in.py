@@ -126,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
         return {"url": url}
 
     def _ask(self, name: str, repo: Repo, what: str, body: bytes) -> Any:
+        if what == "revision/absent":
+            raise Refusal(404, "Revision not found")
         if what == "" or what.startswith("revision/"):
             siblings = [{"rfilename": file} for file in sorted(repo.files)]
             return {"id": name, "sha": repo.sha, "private": repo.private, "gated": repo.gated, "siblings": siblings}

@@ -223,6 +223,11 @@ def test_a_dataset_that_is_not_whole_is_not_published(hub: Hub, made: Path, tmp_
     assert len(hub.repos[NAME].commits) == 1
 
 
+def test_a_branch_that_is_not_there_is_one_sentence(hub: Hub, made: Path) -> None:
+    with pytest.raises(ic.InputError, match="the hub has no such branch of"):
+        ic.publish(made / "texts", NAME, revision="absent")
+
+
 def test_a_branch_a_pull_request_and_a_message_go_to_the_client(hub: Hub, made: Path) -> None:
     flags = ["--revision", "draft", "--create-pr", "--message", "The rebuild of May"]
     code, told = invoke("publish", str(made / "texts"), NAME, *flags)
