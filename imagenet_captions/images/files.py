@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, is_wnid
-from imagenet_captions.storage.files import require_there, walk
+from imagenet_captions.storage.files import is_hidden, require_there, walk
 from imagenet_captions.storage.places import Place, expand_pattern, is_remote, reopen
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
@@ -59,7 +59,7 @@ def layout_of(path: Place, usable: Callable[[str], object] = lambda name: True) 
                 if usable(name):
                     return Layout(Kind.FOLDER, [path])
                 unusable = unusable or name
-            elif name.lower().endswith((".tar", ".parquet")) and not _is_hidden(name):
+            elif name.lower().endswith((".tar", ".parquet")) and not is_hidden(name):
                 (tars if name.lower().endswith(".tar") else tables).append(reopen(file))
         files = tars or tables
         if not files:
@@ -107,12 +107,7 @@ def image_files(folder: Place) -> Iterator[ImageFile]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file is taken for an image: by its ending, or by an image id without one; a hidden one is not."""
-    return not _is_hidden(name) if name.lower().endswith(_ENDINGS) else image_id(name) is not None
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a file is hidden, or put beside the others in an archive by macOS."""
-    return name[name.rfind("/") + 1] == "." or "__MACOSX/" in name
+    return not is_hidden(name) if name.lower().endswith(_ENDINGS) else image_id(name) is not None
 
 
 def wnid_in(name: str) -> str | None:

@@ -27,7 +27,7 @@ from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.schema import RAW, RawSource
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import is_hidden, require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
@@ -206,7 +206,7 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
             return
         try:
             with zipfile.ZipFile(raw) as archive:
-                names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+                names = [name for name in archive.namelist() if not is_hidden(name)]
                 found = [name for name in names if name.lower().endswith(".json")]
                 if len(found) != 1:
                     raise InputError(f"{path} should hold one JSON file, not {len(found)}; give imagenet_captions.zip")

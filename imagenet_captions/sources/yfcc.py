@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, starmap
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -239,7 +239,8 @@ def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iter
         parts = sorted(part for part in path.glob(f"{TABLE}*") if part.is_file())
         if not parts:
             raise InputError(f"the folder {path} has no file called {TABLE}*; give the file with YFCC100M's metadata")
-        yield from _photo_batches(chain.from_iterable(_in_text(part, wanted, dropped) for part in parts))
+        numbered = ((part, wanted, dropped, f"part {number}, ") for number, part in enumerate(parts, 1))
+        yield from _photo_batches(chain.from_iterable(starmap(_in_text, numbered)))
         return
     with path.open("rb") as opened:
         is_extract = opened.read(4) == b"PAR1"
@@ -263,7 +264,7 @@ def _photo_batches(rows: Iterable[Mapping[str, str]]) -> Iterator[pa.RecordBatch
         yield pa.RecordBatch.from_pylist(some, PHOTOS)
 
 
-def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[dict[str, str]]:
+def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch], part: str = "") -> Iterator[dict[str, str]]:
     """Yield the wanted rows in the order of the file, and count the lines that are not rows of it.
 
     The first block decides the layout of the whole file. Otherwise a line that lost two of its 25 fields would be read
@@ -290,7 +291,7 @@ def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Ite
         bad += len(block.odd)
         read += block.lines
     if bad:
-        what = f"YFCC100M: lines that cannot be read, the first is line {first_bad}"
+        what = f"YFCC100M: lines that cannot be read, the first is {part}line {first_bad}"
         dropped += outcome_rows(Outcome.BAD_RECORD, 1, detail=[what], count=[bad]).to_batches()
 
 

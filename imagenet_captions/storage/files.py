@@ -224,9 +224,14 @@ def sha256(path: Place) -> str:
     return digest.hexdigest()
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file is hidden, or put beside the others in an archive by macOS."""
+    return name.rpartition("/")[2].startswith(".") or "__MACOSX/" in name
+
+
 # Where people get an input, by a part of its name; docs/reference/inputs.md has them all.
 ORIGINS = {
-    "imagenet_captions": "https://github.com/mlfoundations/imagenet-captions",
+    "imagenet_caption": "https://github.com/mlfoundations/imagenet-captions",
     "fall11": "https://academictorrents.com/details/564a77c1e1119da199ff32622a1609431b9f1c47",
     "loc_train": "https://www.kaggle.com/c/imagenet-object-localization-challenge",
     "ilsvrc2012": "https://image-net.org/download.php",

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import is_hidden, require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
@@ -52,7 +52,7 @@ def _texts(path: Place) -> Iterator[Any]:
         if head.startswith(_ZIP):
             with zipfile.ZipFile(opened) as archive:
                 for member in archive.infolist():
-                    if not member.is_dir():
+                    if not (member.is_dir() or is_hidden(member.filename)):
                         with archive.open(member) as content:
                             yield content
             return
@@ -64,8 +64,11 @@ def _texts(path: Place) -> Iterator[Any]:
         else:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for file in tar:
-                    if text := tar.extractfile(file):
+                    if not is_hidden(file.name) and (text := tar.extractfile(file)):
                         yield text
+                stream.seek(tar.offset)  # tarfile takes a damaged header, or a cut between two files, for the end
+                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError("a tar has no end")
         while stream.read(BLOCK):  # the checksum is at the end, after the padding of a tar
             pass
 
@@ -80,14 +83,16 @@ def unpacked(raw: IO[bytes]) -> Any:
 
 
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
+    rest, ended = b"", False
     while data := stream.read(BLOCK):
         end = data.rfind(b"\n") + 1
         if end:
             yield rest + data[:end]
-            rest = data[end:]
+            rest, ended = data[end:], True
         elif len(rest) < 2 * BLOCK:
             rest += data
+    if not ended and b"\r" in rest.rstrip(b"\r"):
+        raise OSError("its lines end in carriage returns alone")
     if rest:
         yield rest + b"\n"
 

@@ -67,7 +67,8 @@ def test_every_container_has_the_same_text(tmp_path: Path, monkeypatch: pytest.M
     for content in CONTAINERS.values():
         path.write_bytes(content)
         assert read(path) == TEXT
-    for content in (tar(HALVES), gzip.compress(tar(HALVES)), zipped(HALVES)):
+    of_macos = {"__MACOSX/lists/._a.txt": b"\0\1", "lists/._a.txt": b"\0\1", **HALVES}
+    for content in (tar(HALVES), gzip.compress(tar(of_macos)), zipped(of_macos)):
         path.write_bytes(content)
         assert read(path) == b"".join(half + b"\n" for half in HALVES.values())
 
@@ -84,7 +85,11 @@ def encrypted(content: bytes) -> bytes:
 
 
 PACKED = {kind: CONTAINERS[kind] for kind in ("gz", "bz2", "tar", "tgz", "zip")}
+BETWEEN = tar(HALVES).index(b"lists/b.txt")  # where the second list of a tar begins
 DAMAGED = {
+    "tar cut between lists": tar(HALVES)[:BETWEEN],
+    "tar with a damaged header": flipped(tar(HALVES), BETWEEN + 150),
+    "carriage returns alone": TEXT.replace(b"\n", b"\r"),
     **{f"{kind} cut at {at}": packed[: int(len(packed) * at)] for kind, packed in PACKED.items() for at in (0.1, 0.95)},
     **{f"{kind} flipped": flipped(packed, len(packed) // 2) for kind, packed in PACKED.items() if kind != "tar"},
     "checksum at the end of a tgz": flipped(CONTAINERS["tgz"], -5 + len(CONTAINERS["tgz"])),
