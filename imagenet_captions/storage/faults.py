@@ -172,7 +172,9 @@ def hub_answers() -> bool:
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and everything that it was raised from."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # `raise error.__cause__ from None` makes a circle
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

@@ -397,6 +397,8 @@ def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
     held = _HELD.get()
     folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():  # who could plant links there
+        raise InputError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
     with ExitStack() as stack:
         for identity in sorted(names.keys() - held):
             name = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]

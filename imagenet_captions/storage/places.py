@@ -338,7 +338,8 @@ def reopen(name: str) -> Place:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            how = how_to_install("cloud")
+            extra = how_to_install("cloud") if scheme in ("s3", "s3a", "gs", "gcs") else ""
+            how = extra or "check the URL, or install what fsspec needs for it"
             raise InputError(f"{scheme}:// cannot be read ({shortened(error, 200)}); {how}") from None
     return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
 
@@ -412,7 +413,7 @@ def expand_pattern(path: Place) -> list[Place] | None:
     files = [file for name in expand_braces(text) for file in _matching(reopen(name))]
     if not files:
         raise InputError(f"the pattern {shortened(text)} matches no file; check the path")
-    there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}
+    there = {entry for folder in {file.parent for file in files} if folder.is_dir() for entry in folder.iterdir()}
     if missing := [file for file in files if file not in there]:
         raise InputError(f"the pattern {shortened(text)} names {missing[0]}, which does not exist; check the path")
     return files

@@ -52,6 +52,7 @@ def test_braces_and_wildcards(shards: Path, tmp_path: Path, kind: str) -> None:
         assert digest(shards / "{00000..00002}.tar") not in digests
     for pattern, said in {
         "{0..3}.tar": r"names .*/0\.tar, which does not exist",
+        "none/{0..3}.tar": r"names .*/none/0\.tar, which does not exist",
         "x*.tar": "matches no file",
     }.items():
         with pytest.raises(InputError, match=said):
