@@ -27,7 +27,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt
-from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
+from imagenet_captions.crawler.settings import FLICKR_ENDPOINT
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place, refuse_secrets, require_local
@@ -42,6 +42,7 @@ _MARKUP = re.compile(r"<[^<>]*>")
 _NOT_BARE = re.compile(r"[^0-9A-Za-z]+")
 _ROUNDS = 4  # as often as cleaning decodes entities
 
+_SECONDS = 60.0  # for a whole answer, once the request is sent
 _TIMEOUT = (10.0, 30.0)  # seconds to open a connection, and between two bytes of an answer
 _LARGEST_TRANSFER = LARGEST_ANSWER + (1 << 20)  # bytes on the wire, with status, headers and the framing of chunks
 _PIECE = 1 << 16
@@ -111,7 +112,7 @@ class FlickrClient:
         credentials: Credentials,
         endpoint: str = FLICKR_ENDPOINT,
         timeout: tuple[float, float] = _TIMEOUT,
-        seconds: float = CrawlSettings.call_seconds,
+        seconds: float = _SECONDS,
     ) -> None:
         api = flickrapi.FlickrAPI("-", "-", format="json", store_token=False, timeout=timeout)
         api.REST_URL = check_endpoint(endpoint)

@@ -128,7 +128,7 @@ def _connect(settings: CrawlSettings) -> FlickrClient:
     from imagenet_captions.crawler.client import FlickrClient, read_credentials
 
     credentials = read_credentials(settings.key_file, os.environ)
-    return FlickrClient(credentials, settings.endpoint or FLICKR_ENDPOINT, seconds=settings.call_seconds)
+    return FlickrClient(credentials, settings.endpoint or FLICKR_ENDPOINT)
 
 
 def _photos_to_ask(

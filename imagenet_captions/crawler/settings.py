@@ -65,7 +65,6 @@ class CrawlSettings:
     key_file: PlaceField = option("File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment.")
     tries: int = option("Most attempts for one photo in a run, with growing waits.", 12, least=1)
     deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
-    call_seconds: float = 60.0  # from the beginning of a call to the last byte of its answer
 
     def __post_init__(self) -> None:
         """Check the values; raises InputError."""
@@ -75,8 +74,6 @@ class CrawlSettings:
                 f"`rate` {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
                 "give `rate` 3600/h or less, or the `endpoint` of a service of your own"
             )
-        if not 0 < self.call_seconds < math.inf:
-            raise InputError(f"`call_seconds` must be a number of seconds above 0, not {self.call_seconds}")
 
     @property
     def asks_flickr(self) -> bool:

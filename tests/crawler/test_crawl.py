@@ -199,7 +199,6 @@ def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     "wrong",
     [
         *({"limit": -1}, {"refresh_days": -1}, {"tries": 0}),
-        *[{"call_seconds": seconds} for seconds in (0.0, float("nan"))],
         *[{"rate": rate} for rate in ("", "0/s", "-1/s", "1", "1/day", "1e9/s", "٣/s", "unlimited", "3601/h")],
         {"rate": "unlimited", "endpoint": "https://api.flickr.com/x"},
         {"rate": "61/min", "endpoint": "https://api.flickr.com/services/rest/"},
