@@ -21,9 +21,10 @@ from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcomes_path
+from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
-from imagenet_captions.storage.parquet import ParquetFile
+from imagenet_captions.storage.parquet import ParquetFile, read_schema
 from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
 Record = dict[str, Any]
@@ -221,6 +222,8 @@ def _add_work(found: Explanation, work: Path, inputs: Mapping[str, str]) -> None
         _add_answer(found, work, found.listed)
     if captions.is_file() and (row := _find_row([captions], "image_id", found.image_id)) is not None:
         found.raw = {name: row[f"raw_{name}"] for name in _TEXTS}
+        if provenance(read_schema(captions)).get("inputs", {}).get("release") != inputs.get("release"):
+            found.unknown.append(f"whether these texts were used: {captions} is not of the build that made the dataset")
 
 
 def _add_line(found: Explanation, matches: Path, digest: str | None) -> None:
