@@ -203,7 +203,17 @@ class _Settings(msgspec.Struct):
     filter: list[_Step] = []
 
 
+class _Survival(msgspec.Struct):
+    years: dict[str, tuple[int, int]] = {}
+    licenses: dict[str, int] = {}
+
+
+class _Measured(msgspec.Struct):
+    survival: _Survival | None = None
+
+
 class _Details(msgspec.Struct):
-    """What the code reads in the settings, which `Manifest` takes as they are."""
+    """What the code reads in the settings and counts, which `Manifest` takes as they are."""
 
     settings: _Settings
+    measured: _Measured | None = None
