@@ -295,6 +295,7 @@ def report(
         stats=stats,
         sections=sections(stats),
         cards=cards,
+        hidden=thumbnails is Thumbnails.NONE,
         left_out=", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items())),
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
         "base-uri 'none'; form-action 'none'",
