@@ -27,7 +27,7 @@ WITH_FLAGS = {
     "ablations/report.py",
 }
 DECLARE = ("option", "argument")
-OTHER_PROGRAMS = ("`ray start --head`", "`--json-text-key title;description`")
+OTHER_PROGRAMS = ("`ray start --head`",)
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -151,11 +151,7 @@ def write_shard(job: TarJob) -> Written:
 
 
 def _sample(row: dict[str, Any], image: memoryview, ending: str) -> bytes:
-    """Return a part of a tar; the JSON has each text as a field, the tags as a list, and the provenance.
-
-    open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
-    when it has that flag.
-    """
+    """Return a part of a tar; the JSON has each text as a field, the tags as a list, and the provenance."""
     key, caption = row["image_id"], row["caption"]  # a caption is a text, or a list of them, one a line
     facts = {**row, "license_name": _LICENSES.get(row["license"])}
     for name in _MOMENTS:
