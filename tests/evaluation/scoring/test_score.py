@@ -223,6 +223,10 @@ def test_tokens_are_counted_before_the_text_is_cut(made: Path, tmp_path: Path) -
         ("score dataset --model model --out dataset/s.parquet", "lies inside the"),
         ("score dataset --model model --against val --out s.parquet", "--against 'val' names no test set; give"),
         ("score dataset --model model --against cut=dataset --out s.parquet", "--against cut is another column of the"),
+        (
+            "score dataset --model model --against a=dataset --against a_image=dataset --out s.parquet",
+            "--against a_image is another column of the",
+        ),
         ("score dataset --model model --out mine.parquet", "exists; give another name, or --overwrite to replace it"),
     ],
 )
