@@ -14,7 +14,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from requests.adapters import HTTPAdapter
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import read_text
 from imagenet_captions.storage.places import Place, refuse_secrets, require_local
 
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
@@ -42,7 +42,6 @@ _MARKUP = re.compile(r"<[^<>]*>")
 _NOT_BARE = re.compile(r"[^0-9A-Za-z]+")
 _ROUNDS = 4  # as often as cleaning decodes entities
 
-_SECONDS = 60.0  # for a whole answer, once the request is sent
 _TIMEOUT = (10.0, 30.0)  # seconds to open a connection, and between two bytes of an answer
 _LARGEST_TRANSFER = LARGEST_ANSWER + (1 << 20)  # bytes on the wire, with status, headers and the framing of chunks
 _PIECE = 1 << 16
@@ -61,40 +60,26 @@ class Credentials:
 
 def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> Credentials:
     """Return the key from a file with FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or else from the environment."""
-    values = _read_file(key_file) if key_file else environment
+    values = environment
+    if key_file is not None:
+        text = read_text(require_local(key_file, "the key file", "a key does not travel"), "the key file")
+        pairs = (line.strip().removeprefix("export ").partition("=") for line in text.splitlines())
+        values = {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
     key = values.get(_KEY, "").strip()
     if not key:
         missing = f"the key file {key_file} has no Flickr key" if key_file else "no Flickr key is set"
         raise InputError(f"{missing}; {_HELP}")
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise InputError(f"the Flickr key holds spaces or other characters that no key has; {_HELP}")
     return Credentials(key, values.get(_SECRET, "").strip())
 
 
-def _read_file(path: Place) -> dict[str, str]:
-    path = require_file(require_local(path, "the key file", "a key does not travel"), "the key file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError):
-        raise InputError(f"the key file {path} cannot be read as text; {_HELP}") from None
-    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
-    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
-
-
-class SecretFilter:
-    """Finds secrets in an answer, in any form that a later stage would decode."""
-
-    def __init__(self, *secrets: str) -> None:
-        bare = [_NOT_BARE.sub("", secret) for secret in secrets]
-        self._secrets = [secret for secret in bare if len(secret) >= _SHORTEST]
-
-    def finds_any(self, body: bytes) -> bool:
-        """Return whether the answer holds one of the secrets."""
-        text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), body.decode("utf-8", "replace"))
-        for _ in range(_ROUNDS):
-            text = unquote(html.unescape(text))
-        forms = [_NOT_BARE.sub("", each) for each in (text, _MARKUP.sub("", text))]
-        return any(secret in form for secret in self._secrets for form in forms)
+def repeats_secret(body: bytes, credentials: Credentials) -> bool:
+    """Return whether an answer holds the key or the secret, in any form that a later stage would decode."""
+    text = _JSON_ESCAPE.sub(lambda found: chr(int(found[1], 16)), body.decode("utf-8", "replace"))
+    for _ in range(_ROUNDS):
+        text = unquote(html.unescape(text))
+    forms = [_NOT_BARE.sub("", each) for each in (text, _MARKUP.sub("", text))]
+    secrets = [_NOT_BARE.sub("", each) for each in (credentials.key, credentials.secret)]
+    return any(len(secret) >= _SHORTEST and secret in form for secret in secrets for form in forms)
 
 
 class UnusableAnswerError(Exception):
@@ -104,27 +89,25 @@ class UnusableAnswerError(Exception):
 class FlickrClient:
     """Asks for one photo at a time and returns the answer as it came; takes the place of flickrapi's session.
 
-    `timeout` holds the seconds to wait for a connection and for the next byte, `seconds` those for the whole answer.
+    `timeout` holds the seconds to wait for a connection and for the next byte, `seconds` those for the whole answer
+    once the request is sent.
     """
 
     def __init__(
         self,
         credentials: Credentials,
-        endpoint: str = FLICKR_ENDPOINT,
+        endpoint: str,
         timeout: tuple[float, float] = _TIMEOUT,
-        seconds: float = _SECONDS,
+        seconds: float = 60.0,
     ) -> None:
         api = flickrapi.FlickrAPI("-", "-", format="json", store_token=False, timeout=timeout)
-        api.REST_URL = check_endpoint(endpoint)
+        api.REST_URL = _checked(endpoint)
         api.flickr_oauth.session = self
-        self._get_info = api.photos.getInfo
-        self._key = credentials.key
-        self._secrets = SecretFilter(credentials.key, credentials.secret)
+        self._get_info: Callable[..., Attempt] = api.photos.getInfo
+        self._credentials = credentials
         self._adapter = _Adapter(seconds)
-        self._headers = {
-            "User-Agent": f"imagenet-captions/{version('imagenet-captions')}",
-            "Accept-Encoding": "gzip",
-        }
+        agent = f"imagenet-captions/{version('imagenet-captions')}"
+        self._headers = {"User-Agent": agent, "Accept-Encoding": "gzip"}
         self._environment = requests.Session()  # knows its proxies and certificates
         # A proxy of the environment cannot reach a service on this machine.
         self._environment.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
@@ -135,8 +118,7 @@ class FlickrClient:
     def get_info(self, photo_id: str) -> Attempt:
         """Ask for a photo once; a fault is described in the attempt, never raised."""
         try:
-            attempt: Attempt = self._get_info(photo_id=photo_id)
-            return attempt
+            return self._get_info(photo_id=photo_id)
         except UnusableAnswerError as error:
             return Attempt(failure=str(error))
         except Exception as error:  # noqa: BLE001
@@ -148,12 +130,12 @@ class FlickrClient:
 
     def post(self, url: str, data: dict[str, Any], auth: object, timeout: tuple[float, float]) -> Any:
         """Send a call of flickrapi with the key, and return what it takes for a good answer: it holds the attempt."""
-        fields = {**data, "api_key": self._key}
+        fields = {**data, "api_key": self._credentials.key}
         request = requests.Request("POST", url, headers=self._headers, data=fields).prepare()
         environment: Any = self._environment.merge_environment_settings(url, {}, True, None, None)
         with closing(self._adapter.send(request, timeout=timeout, **environment)) as response:
             body = _read_body(response)
-        if self._secrets.finds_any(body):
+        if repeats_secret(body, self._credentials):
             raise UnusableAnswerError("an answer that repeats the key or the secret")
         attempt = Attempt(response.status_code, body, response.headers.get("Retry-After"))
         return SimpleNamespace(status_code=200, content=attempt)
@@ -232,7 +214,7 @@ class _BoundedReader(io.RawIOBase):
         super().close()
 
 
-def check_endpoint(endpoint: str) -> str:
+def _checked(endpoint: str) -> str:
     """Return the endpoint if it is an address of the form http(s)://host[:port]/path; an error never quotes it."""
     refuse_secrets(endpoint)
     try:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler import policy
-from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Decision, Failures, State
+from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Failures, State, Verdict
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import Store, local_store
@@ -102,6 +102,7 @@ def crawl(
                 Interrupts("the call") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
             ):
+                bar.smoothing = 0  # the pace of the whole run, whatever the wait before a line of the log
                 run = _Run(connected, answers, settings, tools, report, bar)
                 end = run.ask_for((photo_id.as_py() for photo_id in photos), interrupts)
             done = report.found + report.not_found + report.private
@@ -140,16 +141,19 @@ def _photos_to_ask(
     out, unless the store has an old answer about them: readers prefer the store to other sources. Before the first
     answer, a photo's owner is known only if its address names one.
     """
-    answered, old = [], []
-    for photo_id, stored in store.answers():
-        answered.append(photo_id)
+    answered, old, unreachable = [], [], []
+    for photo_id, stored in store.photos():
+        if stored.state in FINAL_STATES:
+            answered.append(photo_id)
+        elif stored.state is State.UNREACHABLE:
+            unreachable.append(photo_id)
         if stored.photo is not None and older_than is not None and (stored.retrieved_at or 0) < older_than:
             record = parse_photo(photo_id, stored.photo)
             if not deny.denies_owner(record.owner, record.photo_page):
                 old.append(photo_id)
     if elsewhere is not None:
         answered += elsewhere.to_pylist()
-    lists = (answered, old, store.ids(State.UNREACHABLE))
+    lists = (answered, old, unreachable)
     known, is_old, failed = (pc.is_in(wanted, pa.array(photos, pa.string())) for photos in lists)
     parts = pc.invert(pc.or_(known, failed)), is_old, pc.and_not(failed, known)
     return pa.chunked_array([wanted.filter(part) for part in parts], pa.string())
@@ -174,8 +178,8 @@ class _Run:
         pause = 0.0 if pause_until is None else pause_until - tools.wall()
         self._next_call = tools.clock() + max(0.0, min(wait, self._interval), min(pause, policy.LONGEST_RETRY_AFTER))
 
-    def ask_for(self, photos: Iterator[str], interrupts: Interrupts) -> Decision | None:
-        """Ask until each photo has its answer or is set aside; return the decision that ended the run before."""
+    def ask_for(self, photos: Iterator[str], interrupts: Interrupts) -> Verdict | None:
+        """Ask until each photo has its answer or is set aside; return the verdict that ended the run before."""
         end, fresh = None, next(photos, None)
         while not (end or interrupts.wanted) and (fresh is not None or self._waiting):
             now = self._tools.clock()
@@ -184,6 +188,7 @@ class _Run:
             moment = max(self._next_call, self._waiting[0][0] if again else now)
             if moment > now:
                 self._tools.sleep(min(moment - now, _LONGEST_NAP))
+                self._bar.update(0)  # a line of the log every half minute, however long the wait
                 continue
             if again:
                 photo_id = heapq.heappop(self._waiting)[2]
@@ -198,12 +203,13 @@ class _Run:
             end = self._act(photo_id, self._client.get_info(photo_id))
         return end
 
-    def _act(self, photo_id: str, attempt: Attempt) -> Decision | None:
-        """Do what the policy decides about an attempt; return the decision if it ends the run."""
-        answer, tries, wall = policy.read_answer(photo_id, attempt), self._settings.tries, self._tools.wall
+    def _act(self, photo_id: str, attempt: Attempt) -> Verdict | None:
+        """Do what the policy decides about an attempt; return the verdict if it ends the run."""
+        tries, wall = self._settings.tries, self._tools.wall
+        answer = policy.read_answer(photo_id, attempt, wall())
         ever = self._store.failures(photo_id) if answer.state is State.WAITING else 0
         failures = Failures(self._failed[photo_id], ever, self._in_a_row, self._pauses)
-        decision = policy.decide(answer, failures, tries, wall(), self._tools.chance())
+        decision = policy.decide(answer, failures, tries, self._tools.chance())
         state, now = decision.state, self._tools.clock()
         if answer.state is State.WAITING:
             left = state if state is State.UNREACHABLE else State.WAITING

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID, WNID_LENGTH, wnids_of
 from imagenet_captions.images.files import Kind, kind_of
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import require_file, require_there, scratch_beside, sha256
@@ -54,8 +53,6 @@ _KAGGLE_HEADER = "ImageId"
 _LINE = rf"^[ \t\r]*(?:\xef\xbb\xbf)?{_ID}[ \t\r\n]"
 _ADDRESS = r"(?s)^[ \t\r]*[^ \t\r\n]+(?P<url>[ \t\r\n].*)$"
 _BLANK = r"^(?:\xef\xbb\xbf)?[ \t\r\n\v\f]*$"
-# Tells whether a list has any address of Flickr's; the wanted ids may be few and have none.
-_FLICKR = re.compile(rb"(?://|[ \t])(?:[a-z0-9-]+\.)*(?:(?:static)?flickr\.com|flic\.kr)[:/]", re.IGNORECASE)
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 _SHOWN_LENGTH, _MOST_OTHERS, _BETWEEN = 200, 5, " | "
 _KEPT, _NO_URL = RANKED.index(Outcome.KEPT), RANKED.index(Outcome.NO_URL)
@@ -123,7 +120,6 @@ class _Block(NamedTuple):
     lines: int
     readable: int
     odd: Numbers  # lines without an image id, from the block's start
-    has_flickr: bool
 
 
 @dataclass
@@ -135,12 +131,11 @@ class _Lists:
     bad: list[pa.Table] = field(default_factory=list)
 
     def read(self, path: Place, number: int, engine: Engine) -> None:
-        """Read a list once; raises InputError if it is missing, damaged, empty, or has no Flickr address at all.
+        """Read a list once; raises InputError if it is missing, damaged, or has no id.
 
         A few blocks are read at once, in threads if the engine is the local one: Arrow releases Python's lock.
         """
         lines = readable = unreadable = first = 0
-        has_flickr = False
         outside = [self.outside]
         read = partial(_read_block, self.known, self.wanted)
         blocks = read_blocks(path, "the URL list")
@@ -152,15 +147,14 @@ class _Lists:
             lines += block.lines
             readable += block.readable
             unreadable += len(block.odd)
-            has_flickr = has_flickr or block.has_flickr
         # To count, NumPy sorts, which takes a quarter of the time of its hash table.
         self.outside, _ = np.unique(np.concatenate(outside), return_counts=True)
         self.add_bad(unreadable, f"list {number}: lines without an image id, the first is line {first}")
         if not readable:
-            found = "has no line of an image id and an address" if unreadable else "is empty"
-            raise InputError(f"the URL list {path} {found}; give a list such as ImageNet's fall11_urls.txt")
-        if not has_flickr:
-            raise InputError(f"the URL list {path} has no Flickr address at all; check that it is the right file")
+            raise InputError(
+                f"the URL list {path} has no line of an image id and an address; give a list such as ImageNet's "
+                "fall11_urls.txt"
+            )
 
     def add_wanted(self, wanted: WantedIds) -> None:
         """Add the wanted ids, without an address, so that each has an end; and the unreadable entries."""
@@ -213,9 +207,7 @@ def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> 
     photo_ids, ranks = read_addresses(urls)
     candidates = pa.table([ids, pa.array(ranks), photo_ids, urls], schema=_CANDIDATES)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), _BLANK)
-    odd = odd[~blank.to_numpy(zero_copy_only=False)]
-    has_flickr = _FLICKR.search(block) is not None
-    return _Block(candidates, outside, len(lines), len(readable), odd, has_flickr)
+    return _Block(candidates, outside, len(lines), len(readable), odd[~blank.to_numpy(zero_copy_only=False)])
 
 
 def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -309,11 +301,14 @@ def read_ids(path: Place) -> WantedIds:
     require_there(path, "the source of ids")
     others, first = 0, ""
     if path.is_dir() or kind_of(path) in (Kind.PARQUET, Kind.TAR):
-        ids = ImageIndex(path).keys
+        ids = ImageSource(path).keys
         ids = ids.filter(pc.starts_with(ids, "n"))  # not photo ids
     else:
         found: list[pa.StringArray] = []
-        for names in _names_in_text(path):
+        for block in read_blocks(path, "the list of ids"):
+            lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
+            names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')
+            names = names.filter(pc.and_(pc.not_equal(names, ""), pc.not_equal(names, _KAGGLE_HEADER)))
             part, good = _find_ids(names, _NAME)
             found.append(part.filter(good))
             odd = names.filter(pc.invert(good))
@@ -328,10 +323,3 @@ def read_ids(path: Place) -> WantedIds:
             "text file with an id a line"
         )
     return WantedIds(ids.take(pc.sort_indices(ids)), others, first)
-
-
-def _names_in_text(path: Place) -> Iterator[pa.StringArray]:
-    for block in read_blocks(path, "the list of ids"):
-        lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
-        names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')
-        yield names.filter(pc.and_(pc.not_equal(names, ""), pc.not_equal(names, _KAGGLE_HEADER)))

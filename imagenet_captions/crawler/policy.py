@@ -56,15 +56,6 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an attempt says, with the reason in words."""
-
-    state: State
-    reason: str = ""
-    retry_after: str | None = None
-
-
-@dataclass(frozen=True)
 class Failures:
     """The numbers of failures before an attempt."""
 
@@ -75,8 +66,8 @@ class Failures:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What to do after an answer.
+class Verdict:
+    """What an attempt says, or what to do about it, with the reason in words.
 
     A final answer is kept. WAITING asks for the photo again after some seconds, BUSY for nothing before; UNREACHABLE
     sets the photo aside until the next run. STOPPED and REFUSED end the run; after STOPPED the same command can go on.
@@ -108,18 +99,18 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def read_answer(photo_id: str, attempt: Attempt) -> Answer:
-    """Return what the attempt says about the photo."""
+def read_answer(photo_id: str, attempt: Attempt, now: float) -> Verdict:
+    """Return what the attempt says about the photo; `now` is Unix time."""
     if attempt.status is None:
-        return Answer(State.WAITING, attempt.failure or "no answer")
+        return Verdict(State.WAITING, attempt.failure or "no answer")
     parsed = parse_body(attempt.body)
     too_many = parsed is None and _TOO_MANY in attempt.body[:2000]  # which may also be a photo's title
     if too_many or attempt.status == 429 or (attempt.status == 503 and attempt.retry_after):
-        return Answer(State.BUSY, f"HTTP {attempt.status}", attempt.retry_after)
+        return Verdict(State.BUSY, f"HTTP {attempt.status}", _seconds_asked(attempt.retry_after, now))
     if attempt.status != 200 and (parsed is None or parsed.get("stat") != "fail"):
-        return Answer(State.WAITING, f"HTTP {attempt.status}")
+        return Verdict(State.WAITING, f"HTTP {attempt.status}")
     if parsed is None:
-        return Answer(State.WAITING, "an answer that is not JSON")
+        return Verdict(State.WAITING, "an answer that is not JSON")
     return _read_parsed(photo_id, parsed, attempt.status)
 
 
@@ -132,14 +123,14 @@ def parse_stored(photo_id: str, state: State, body: bytes) -> dict[str, Any] | N
     return parsed if said in FINAL_STATES and (said is State.OK) == (state is State.OK) else None
 
 
-def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Answer:
+def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Verdict:
     photo, message = parsed.get("photo"), str(parsed.get("message", ""))
     if parsed.get("stat") == "ok":
         if isinstance(photo, dict) and str(photo.get("id")) == photo_id:
-            return Answer(State.OK)
-        return Answer(State.WAITING, "an answer about another photo")
+            return Verdict(State.OK)
+        return Verdict(State.WAITING, "an answer about another photo")
     if parsed.get("stat") != "fail":
-        return Answer(State.WAITING, "an answer without stat")
+        return Verdict(State.WAITING, "an answer without stat")
     code = shortened(parsed.get("code"), 9)
     state = State.WAITING
     if code in _REFUSALS and _UNAVAILABLE not in message:
@@ -147,35 +138,32 @@ def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Answer:
     # Code 1 can also be "Required parameter missing", and code 2 a wrong argument, which say nothing about the photo.
     elif status == 200 and not re.search(f"{_UNAVAILABLE}|parameter missing|argument", message, re.IGNORECASE):
         state = {"1": State.NOT_FOUND, "2": State.PRIVATE}.get(code, State.WAITING)
-    return Answer(state, f"code {code}: {shortened(message)}")
+    return Verdict(state, f"code {code}: {shortened(message)}")
 
 
-def decide(answer: Answer, failures: Failures, tries: int, now: float, chance: float) -> Decision:
-    """Decide what to do after an answer; `now` is Unix time, and `chance`, in [0, 1), spreads the waits."""
+def decide(answer: Verdict, failures: Failures, tries: int, chance: float) -> Verdict:
+    """Decide what to do after an answer; `chance`, in [0, 1), spreads the waits."""
     state, reason = answer.state, answer.reason
     if state in FINAL_STATES or state is State.REFUSED:
-        return Decision(state, reason)
+        return answer
     if failures.in_a_row + 1 >= FAILURES_IN_A_ROW:
-        return Decision(State.STOPPED, f"{failures.in_a_row + 1} calls in a row failed, the last one with {reason}")
+        return Verdict(State.STOPPED, f"{failures.in_a_row + 1} calls in a row failed, the last one with {reason}")
     if state is State.BUSY:
         pauses = failures.pauses + 1
         if pauses >= PAUSES_IN_A_ROW:
-            return Decision(State.STOPPED, f"the host asked for a pause {pauses} times in a row ({reason})")
-        asked = retry_after_seconds(answer.retry_after, now)
-        believed = asked if asked is not None and asked <= LONGEST_RETRY_AFTER else 0.0
-        return Decision(state, reason, max(min(FIRST_PAUSE * 2.0**failures.pauses, LONGEST_PAUSE), believed))
+            return Verdict(State.STOPPED, f"the host asked for a pause {pauses} times in a row ({reason})")
+        return Verdict(state, reason, max(min(FIRST_PAUSE * 2.0**failures.pauses, LONGEST_PAUSE), answer.seconds))
     if failures.photo_in_run + 1 >= (min(tries, TRIES_AGAIN) if failures.photo_ever >= tries else tries):
-        return Decision(State.UNREACHABLE, reason)
+        return Verdict(State.UNREACHABLE, reason)
     wait = min(FIRST_WAIT * 2.0 ** min(failures.photo_in_run, 60), LONGEST_WAIT)
-    return Decision(state, reason, min(wait * (0.75 + chance / 2), LONGEST_WAIT))
+    return Verdict(state, reason, min(wait * (0.75 + chance / 2), LONGEST_WAIT))
 
 
-def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for, or None if it cannot be read."""
-    text = (header or "").strip()
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return float(text)
+def _seconds_asked(retry_after: str | None, now: float) -> float:
+    """Return the seconds in a Retry-After header; 0 if it cannot be read, or asks for too many."""
+    text = (retry_after or "").strip()
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        asked = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+        return 0.0
+    return asked if 0 < asked <= LONGEST_RETRY_AFTER else 0.0

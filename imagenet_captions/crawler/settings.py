@@ -80,7 +80,7 @@ class CrawlSettings:
         """Return whether the endpoint is Flickr's own."""
         try:
             host = urlsplit(self.endpoint or FLICKR_ENDPOINT).hostname or ""
-        except ValueError:  # not a URL, which `check_endpoint` says
+        except ValueError:  # not a URL, which the client says
             return False
         return f".{host.rstrip('.')}".endswith(".flickr.com")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.crawler.policy import State
+from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.schema import RAW, RawSource
-from imagenet_captions.sources.matches import drops_of_matching, open_matches
+from imagenet_captions.sources.matches import drops_beside, open_matches
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_batches
 from imagenet_captions.storage.places import Place
@@ -36,7 +36,8 @@ _OUTCOMES = {
 def answered_photos(store: Place) -> pa.Array:
     """Return the photos that a store has a final, undamaged answer about."""
     with StoreReader(store) as reader:
-        return pa.array([photo_id for photo_id, _ in reader.answers()], pa.string())
+        found = [photo_id for photo_id, stored in reader.photos() if stored.state in FINAL_STATES]
+    return pa.array(found, pa.string())
 
 
 class CrawlSource(RawSource):
@@ -57,7 +58,7 @@ class CrawlSource(RawSource):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; photos without a record go to the drops."""
-        self.drops += drops_of_matching(self._matches)
+        self.drops += drops_beside(self._matches)
         survival, digest = Survival(), hashlib.sha256()
         elsewhere = frozenset(self._elsewhere().to_pylist() if self._elsewhere else ())
         columns = ["image_id", "wnid", "photo_id", "url", "detail"]
@@ -78,13 +79,13 @@ class CrawlSource(RawSource):
                     digest.update(stored.answer)
                     if stored.photo is not None:
                         record = parse_photo(row["photo_id"], stored.photo)
-                        survival.add(row["photo_id"], record.date_posted, record.license)
+                        survival.add(row["photo_id"], record)
                         detail = _joined(STILL if record.is_video else "", row["detail"])
                         of_answer = {"source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
                         raw.append({**row, **vars(record), **of_answer})
                         continue
                     if stored.state in (State.NOT_FOUND, State.PRIVATE):
-                        survival.add_gone(row["photo_id"])
+                        survival.add(row["photo_id"], None)
                     detail = _joined(stored.remark, row["detail"])
                     dropped.append({**row, "outcome": _OUTCOMES[stored.state].value, "detail": detail, "count": 1})
                 self.drops += denied.to_batches()

@@ -6,7 +6,6 @@ file while a crawl runs; a second crawl is refused.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import zlib
@@ -19,12 +18,10 @@ from typing import Any, TypeVar
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, parse_stored
 from imagenet_captions.errors import DiskFullError, InputError, shortened
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME
-from imagenet_captions.storage.files import PHOTO_STORE, require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.storage.places import Place, require_local
 from imagenet_captions.storage.progress import track
-
-log = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="StoreReader")
 
@@ -63,7 +60,7 @@ _SAVE_FAILURE = f"""
         state = CASE WHEN state IN {tuple(state.value for state in FINAL_STATES)} THEN state ELSE excluded.state END,
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
-_SELECT = "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos WHERE"
+_SELECT = "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos"
 
 
 @dataclass(frozen=True)
@@ -105,26 +102,14 @@ class StoreReader:
 
     def get(self, photo_id: str) -> Stored | None:
         """Return what the store says of a photo; None if it was never asked for."""
-        row = self._row(f"{_SELECT} photo_id = ?", photo_id)
+        row = self._row(f"{_SELECT} WHERE photo_id = ?", photo_id)
         return None if row is None else _stored(*row)
 
-    def answers(self) -> Iterator[tuple[str, Stored]]:
-        """Yield every photo that has a final answer; damaged answers are left out and counted in a warning."""
-        rows, damaged = self._rows(f"{_SELECT} state NOT IN ('waiting', 'unreachable')"), 0
+    def photos(self) -> Iterator[tuple[str, Stored]]:
+        """Yield every photo that was asked for."""
         (count,) = self._row("SELECT count(*) FROM photos")
-        for row in track(rows, "read the store", count, "answers"):
-            stored = _stored(*row)
-            if stored.state is State.DAMAGED:
-                damaged += 1
-            else:
-                yield row[0], stored
-        if damaged:
-            log.warning("damaged answers in the store %s: %d; the next crawl asks again", self.path, damaged)
-
-    def ids(self, state: State) -> Iterator[str]:
-        """Yield the photos in this state."""
-        for (photo_id,) in self._rows("SELECT photo_id FROM photos WHERE state = ?", state.value):
-            yield photo_id
+        for row in track(self._rows(_SELECT), "read the store", count, "answers"):
+            yield row[0], _stored(*row)
 
     def failures(self, photo_id: str) -> int:
         """Return the number of failed calls for a photo since its last final answer."""
@@ -164,8 +149,6 @@ class Store(StoreReader):
     def __init__(self, path: Place) -> None:
         self.path = local_store(path)
         file = Path(os.path.realpath(self.path))  # the lock and SQLite's log lie beside it
-        if file.is_dir():
-            raise InputError(f"the store {path} is a folder; give a file name such as {path / PHOTO_STORE}")
         with _sqlite_errors(self.path), ExitStack() as held:
             held.enter_context(locked(file.with_name(f"{file.name}.lock"), f"the store {path}"))
             self._connection = held.enter_context(closing(_connect(file, "rwc")))

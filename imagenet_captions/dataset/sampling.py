@@ -17,7 +17,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import read_text
 from imagenet_captions.storage.places import Place
 
 Integers = npt.NDArray[np.int64]
@@ -110,7 +110,7 @@ def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:
 def read_ids(path: Place) -> pa.Array:
     """Read a text file with one image id per line, in any form that `imagenet.image_ids` knows."""
     found = []
-    for number, line in enumerate(read_lines(path, "the file of ids", "one with an image id per line"), 1):
+    for number, line in enumerate(read_text(path, "the file of ids").splitlines(), 1):
         if line.strip():
             found.append(read_image_id(line.strip()))
             if found[-1] is None:
@@ -124,11 +124,10 @@ def read_ids(path: Place) -> pa.Array:
 
 def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Read a tab-separated table of the number of rows per class, with the columns `wnid` and `count`."""
-    form = "a tab-separated table with the columns wnid and count"
-    lines = [line for line in read_lines(path, "the table of counts", form) if line.strip()]
+    lines = [line for line in read_text(path, "the table of counts").splitlines() if line.strip()]
     rows = [*csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
     if not rows or not {"wnid", "count"} <= rows[0].keys():
-        raise InputError(f"{path} has no counts; give {form}")
+        raise InputError(f"{path} has no counts; give a tab-separated table with the columns wnid and count")
     wanted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         wnid, count = ((row[name] or "").strip() for name in ("wnid", "count"))
@@ -138,11 +137,3 @@ def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str,
             raise InputError(f"{path}, row {number}: {quoted(count)} is not a count; give a whole number")
         wanted[wnid] = int(count)
     return wanted
-
-
-def read_lines(path: Place, what: str, form: str) -> list[str]:
-    """Return the lines of a text file; raises InputError, with `what` it is and its form, for another one."""
-    try:
-        return require_file(path, what).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give {form}") from None

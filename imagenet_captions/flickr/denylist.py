@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import read_text
 from imagenet_captions.storage.places import Place, PlaceLike, place
 
 if TYPE_CHECKING:
@@ -37,41 +37,30 @@ DENY = "Denylist: a photo id, an owner's NSID, the address of a photo's or owner
 
 @dataclass(frozen=True)
 class Denylist:
-    """The photos, owners (NSIDs and names in page addresses, in lower case) and images to leave out, each sorted.
-
-    `file` is where they were read from, so that no output can replace it.
-    """
+    """The photos, owners and images to leave out, each sorted."""
 
     photos: tuple[str, ...] = ()
-    owners: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()  # NSIDs and names in page addresses, in lower case
     images: tuple[str, ...] = ()
-    file: Place | None = field(default=None, compare=False)
+    file: Place | None = field(default=None, compare=False)  # an input, which no output can replace
 
     @classmethod
     def parse(cls, file: PlaceLike) -> Denylist:
-        """Read the list in a file.
-
-        Raises InputError, with the line's number, for a line in none of the five forms: a removal must not fail
-        silently.
-        """
-        path = require_file(place(file), "the denylist")
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise InputError(f"the denylist {path} is not UTF-8 text; save it as UTF-8") from None
+        """Read the list in a file; raises InputError for a line in none of the five forms."""
+        path = place(file)
         found: dict[str, set[str]] = {"photo": set(), "owner": set(), "image": set()}
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_text(path, "the denylist").splitlines(), start=1):
             text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
             if not text:
                 continue
-            entry = _read_entry(text)
-            if entry is None:
+            if (entry := _read_entry(text)) is None:
                 raise InputError(
-                    f"line {number} of the denylist {path} is not understood: {quoted(text)}; give a photo "
-                    "id, an owner's NSID such as 11632020@N00, the address of a photo's or owner's page, or a file "
-                    "name, one a line"
+                    f"line {number} of the denylist {path} is not understood: {quoted(text)}; give a photo id, an "
+                    "owner's NSID such as 11632020@N00, the address of a photo's or owner's page, or a file name, one "
+                    "a line"
                 )
-            found[entry[0]].add(entry[1])
+            kind, name = entry
+            found[kind].add(name)
         photos, owners, images = (tuple(sorted(part)) for part in found.values())
         return cls(photos, owners, images, path)
 

@@ -64,24 +64,22 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
     >>> resolve_license("by"), resolve_license("CC BY 2.0"), resolve_license(9), resolve_license("cc0")
     ((4, 11), (4,), (9,), (9,))
     """
-    folded = "-".join(str(name).lower().split()).removeprefix("cc-")
-    found = []
+    found, families = [], {}
     for entry in LICENSES:
-        full = "-".join(entry.name.lower().split()).removeprefix("cc-")
-        if folded in (str(entry.id), entry.short_name, _without_version(entry.short_name), full):
+        family = re.sub(r"-[0-9]\.0$", "", entry.short_name)
+        families[family] = entry
+        if _folded(str(name)) in (str(entry.id), entry.short_name, family, _folded(entry.name)):
             found.append(entry.id)
     if not found:
-        names = dict.fromkeys(_without_version(entry.short_name) for entry in LICENSES)
         raise InputError(
-            f"{quoted(name)} is not a license of Flickr's; "
-            f"give a number (0 to {LICENSES[-1].id}) or one of "
-            f"{', '.join(names)}, with or without a version as in by-2.0"
+            f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) or one of "
+            f"{', '.join(families)}, with or without a version as in by-2.0"
         )
     return tuple(found)
 
 
-def _without_version(short_name: str) -> str:
-    return re.sub(r"-[0-9]\.0$", "", short_name)
+def _folded(name: str) -> str:
+    return "-".join(name.lower().split()).removeprefix("cc-")
 
 
 LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
@@ -114,12 +112,6 @@ class Survival:
 
     A photo that is gone has no date. Flickr numbers photos in the order of upload, so it counts for the year that most
     photos of close numbers have.
-
-    >>> survival = Survival()
-    >>> survival.add("2737866473", 1_218_000_000, 4)
-    >>> survival.add_gone("2737999999")
-    >>> survival.result()["years"]
-    {'2008': [1, 2]}
     """
 
     def __init__(self) -> None:
@@ -128,18 +120,18 @@ class Survival:
         self._gone: Counter[int] = Counter()
         self._licenses: Counter[int] = Counter()
 
-    def add(self, photo_id: str, posted: int | None, license_number: int | None) -> None:
-        """Count a photo that Flickr has; `posted` is in POSIX seconds."""
-        if posted is None:
-            self._undated[_close(photo_id)] += 1
+    def add(self, photo_id: str, photo: PhotoRecord | None) -> None:
+        """Count a photo; without a record, Flickr has it no longer, or shows it to nobody."""
+        close = int(photo_id) // _WIDTH if photo_id.isdecimal() else 0  # a list of matches may have been edited
+        if photo is None:
+            self._gone[close] += 1
+            return
+        if photo.date_posted is None:
+            self._undated[close] += 1
         else:
-            self._years[_close(photo_id)][time.gmtime(posted).tm_year] += 1
-        if license_number is not None:
-            self._licenses[license_number] += 1
-
-    def add_gone(self, photo_id: str) -> None:
-        """Count a photo that Flickr has no longer, or shows to nobody."""
-        self._gone[_close(photo_id)] += 1
+            self._years[close][time.gmtime(photo.date_posted).tm_year] += 1
+        if photo.license is not None:
+            self._licenses[photo.license] += 1
 
     def result(self) -> dict[str, Any]:
         """Return the counts for JSON: `years` has the photos that answer and those asked; {} without an answer."""
@@ -157,8 +149,3 @@ class Survival:
             "years": {str(year): [answered[year], answered[year] + gone[year]] for year in years},
             "licenses": {str(number): count for number, count in sorted(self._licenses.items())},
         }
-
-
-def _close(photo_id: str) -> int:
-    # A list of matches may have been edited.
-    return int(photo_id) // _WIDTH if photo_id.isdecimal() else 0

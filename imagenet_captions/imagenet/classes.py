@@ -19,7 +19,7 @@ from typing import Any
 
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened, unknown_name
 from imagenet_captions.imagenet.image_ids import WNID
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import read_text
 from imagenet_captions.storage.places import Place, PlaceLike, place
 
 CLASSES = "The classes to use: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."
@@ -217,9 +217,9 @@ def read_list(name: PlaceLike) -> tuple[str, ...]:
     """
     shipped = _LISTS / f"{name}.txt"
     if str(name) in list_names():
-        return _read_lines(shipped)
+        return _read_list(shipped)
     if (file := place(name)).exists() or os.path.lexists(str(name)):
-        return _read_lines(require_file(file, "the class list"))
+        return _read_list(file)
     if str(name).lower().replace("_", "-") in _SHARED_NAMES:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
         raise InputError(f"several lists are called {str(name)!r}; give one of {', '.join(several)}")
@@ -229,13 +229,9 @@ def read_list(name: PlaceLike) -> tuple[str, ...]:
     )
 
 
-def _read_lines(path: Place) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give one with a class a line") from None
+def _read_list(path: Place) -> tuple[str, ...]:
     found: set[str] = set()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, "the class list").splitlines(), 1):
         text = line.split("\t")[0].strip()
         if text and not text.startswith("#"):
             wnid = _WNID_FIRST.match(text)

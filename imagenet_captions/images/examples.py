@@ -136,16 +136,6 @@ def select(examples: Examples, rows: Sequence[int] | Integers) -> Examples:
     return replace(examples, labels=examples.labels[chosen], rows=of_source)
 
 
-def spread_rows(count: int, most: int) -> list[int]:
-    """Return at most so many of `count` rows, evenly spread, for a look at some of many.
-
-    >>> spread_rows(3, 10), spread_rows(1001, 3)
-    ([0, 1, 2], [0, 500, 1000])
-    """
-    rows: list[int] = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)).tolist()
-    return rows
-
-
 def only_ids(examples: Examples, ids: Collection[str]) -> Examples:
     """Return the examples with these image ids, in their own order.
 

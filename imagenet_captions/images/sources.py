@@ -92,6 +92,25 @@ class ImageSource:
         if not joined:
             raise self._no_names(example)
 
+    @cached_property
+    def keys(self) -> pa.StringArray:
+        """The names of all images, image ids and Flickr photo ids, each once; no image is read for it.
+
+        An image in a folder of another class is left out, as in packaging.
+        """
+        found = self.find(None, True, None)
+        names = (key for key, folder, _ in found if folder is None or not key.startswith("n") or folder == wnid_of(key))
+        batches = [pa.array(batch, pa.string()) for batch in in_batches(names, _BATCH)]
+        return pa.chunked_array(batches, pa.string()).unique()
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the images of these names, in the order of the source; a name may come twice."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for key, _, (path, offset, size) in self.find(frozenset(keys), True, Path(scratch)):
+                with reopen(path).open("rb") as opened:
+                    opened.seek(offset)
+                    yield key, opened.read(size)
+
     def _in_tars(self, keyed: _Keyed) -> Iterator[Found]:
         for path in self._files:
             with TarReader(path) as tar:
@@ -181,29 +200,3 @@ def locate(rows: pa.Table, images: Place, scratch: Path) -> Located:
                 ranges[row] = byte_range
     missing = (row for row, part in enumerate(ranges) if part is None)
     return Located(ranges, {row: astray.get(row, "no image in the source") for row in missing})
-
-
-class ImageIndex:
-    """The images at a path, by name: image id or Flickr photo id."""
-
-    def __init__(self, path: Place) -> None:
-        self._source = ImageSource(path)
-
-    @cached_property
-    def keys(self) -> pa.StringArray:
-        """Return the names of all images, each once, without reading an image.
-
-        An image in a folder of another class is left out, as in packaging.
-        """
-        found = self._source.find(None, True, None)
-        names = (key for key, folder, _ in found if folder is None or not key.startswith("n") or folder == wnid_of(key))
-        batches = [pa.array(batch, pa.string()) for batch in in_batches(names, _BATCH)]
-        return pa.chunked_array(batches, pa.string()).unique()
-
-    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the images of these names, in the order of the source; a name may come twice."""
-        with tempfile.TemporaryDirectory() as scratch:
-            for key, _, (path, offset, size) in self._source.find(frozenset(keys), True, Path(scratch)):
-                with reopen(path).open("rb") as opened:
-                    opened.seek(offset)
-                    yield key, opened.read(size)

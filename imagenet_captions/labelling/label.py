@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.dataset.sampling import read_lines, seeded_order
+from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
@@ -29,7 +29,7 @@ from imagenet_captions.images.tars import TarReader, json_object, read_samples
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from imagenet_captions.outcomes import share
 from imagenet_captions.sources import yfcc
-from imagenet_captions.storage.files import require_there, write_json
+from imagenet_captions.storage.files import read_text, require_there, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import (
     open_parquet_writer,
@@ -225,7 +225,7 @@ def _numbered(source: CaptionTable, without: Place | None) -> Iterator[pa.Record
     if without is not None:
         if name is None:
             raise InputError(f"`without` needs a column of ids, called {', '.join(_IDS)}; the table has none")
-        lines = map(str.strip, read_lines(without, "the list of ids", "one with an id per line"))
+        lines = map(str.strip, read_text(without, "the list of ids").splitlines())
         listed = _ids(line for line in lines if line)
         if not len(listed):
             raise InputError(f"{without} holds no id; give one a line")
@@ -415,7 +415,7 @@ def open_table(path: Place) -> CaptionTable:
     blocks = read_blocks(path, "the table")
     first = next(blocks, b"")
     fields = first[: first.find(b"\n")].split(b"\t")
-    if any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS):
+    if len(fields) in yfcc.PHOTO_ID_AT and fields[yfcc.PHOTO_ID_AT[len(fields)]].isdigit():
         return _table_of(_photos(chain([first], blocks), skipped), _PHOTOS, skipped)
     if name.endswith((".csv", ".tsv", ".txt")):
         separated = SeparatedTable(path)
@@ -484,11 +484,10 @@ def _samples(files: Sequence[Place], skipped: Counter[str]) -> Iterator[dict[str
 
 
 def _photos(blocks: Iterable[bytes], skipped: Counter[str]) -> Iterator[dict[str, Any]]:
-    lengths = {layout.fields for layout in yfcc.LAYOUTS}
     for block in blocks:
         for line in block.split(b"\n")[:-1]:
             fields = line.rstrip(b"\r").decode("utf-8", "replace").split("\t")
-            if len(fields) not in lengths:
+            if len(fields) not in yfcc.PHOTO_ID_AT:
                 skipped["not a line of 25 or 23 fields"] += 1
             elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
                 skipped["a video"] += 1

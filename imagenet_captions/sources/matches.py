@@ -26,8 +26,7 @@ def open_matches(path: Place) -> ParquetFile:
     return opened
 
 
-def drops_of_matching(path: Place) -> Iterator[pa.RecordBatch]:
-    """Yield the drops beside the matches file."""
-    earlier = require_file(outcomes_path(path), "the outcomes of matching")
-    for batch in read_files([earlier]):
+def drops_beside(path: Place) -> Iterator[pa.RecordBatch]:
+    """Yield the drops beside the file that a stage wrote."""
+    for batch in read_files([require_file(outcomes_path(path), "the outcomes file")]):
         yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()

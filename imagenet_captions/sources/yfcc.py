@@ -27,9 +27,10 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, LICENSES, STILL
+from imagenet_captions.images.files import Kind, kind_of
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, PHOTOS, RAW, RawSource
-from imagenet_captions.sources.matches import drops_of_matching, open_matches
+from imagenet_captions.sources.matches import drops_beside, open_matches
 from imagenet_captions.storage.files import is_sqlite, require_there, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import ParquetFile, open_parquet_writer, read_batches, write_table
@@ -56,48 +57,26 @@ _PHOTO_ID = rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}"
 _BEFORE_THE_LICENSE = re.compile(r"https?://(?:www\.)?", re.IGNORECASE)
 _BATCH_ROWS = 2048
 _MOST_WORKERS = 4
-_NO_IDS = pa.array([], pa.string())
 
 
-class Layout(NamedTuple):
-    """A layout of the text: the number of fields in a line, and the index of the photo's id."""
-
-    fields: int
-    photo_id: int
-
-
-NEW = Layout(25, 1)
-OLD = Layout(23, 0)  # version 1: neither line number nor hash
-LAYOUTS = (NEW, OLD)
+# The layouts of the text: the index of the photo's id by the number of fields in a line. Only a line of 25 has its
+# number before the id, and a hash behind it.
+PHOTO_ID_AT = {25: 1, 23: 0}
 
 
 def named(fields: Sequence[str]) -> dict[str, str]:
-    """Return the fields of a line by name, for either layout.
-
-    >>> named("0 4193131985 1a2b".split() + ["x"] * 22)["photo_id"], named(["4193131985"] + ["x"] * 22)["photo_id"]
-    ('4193131985', '4193131985')
-    """
-    values = [fields[1], *fields[3:]] if len(fields) == NEW.fields else fields
+    """Return the fields of a line by name, for either layout."""
+    values = [fields[1], *fields[3:]] if len(fields) == 25 else fields
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def decoded(value: str) -> str:
-    """Return a text as its owner wrote it.
-
-    Scripts that first unquote and then replace `+` by a space make "C " of "C%2B%2B".
-
-    >>> decoded("C%2B%2B+is+%3Cb%3Efun%3C%2Fb%3E")
-    'C++ is <b>fun</b>'
-    """
+    """Return a text as its owner wrote it."""
     return unquote_plus(value, errors="replace")
 
 
 def decoded_tags(value: str) -> list[str]:
-    """Return the tags of a field, which are separated by commas; a comma inside a tag is encoded.
-
-    >>> decoded_tags("grey+heron,leiden%2C+holland")
-    ['grey heron', 'leiden, holland']
-    """
+    """Return the tags of a field, which are separated by commas; a comma inside a tag is encoded."""
     return [decoded(tag) for tag in value.split(",") if tag]
 
 
@@ -113,13 +92,13 @@ class YfccSource(RawSource):
     ) -> None:
         super().__init__([path, matches, outcomes_path(matches)])
         self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
-        self._photos = [_NO_IDS]
+        self._photos = [pa.array([], pa.string())]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches in the order of the metadata; denied and missing photos go to the drops."""
         digest = hashlib.sha256()
         if self._answered is None:
-            self.drops += drops_of_matching(self._matches)
+            self.drops += drops_beside(self._matches)
         with open_matches(self._matches) as opened:
             matches = opened.read(MATCHES.names)
         if self._answered is not None:
@@ -190,7 +169,7 @@ def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = Fa
 def photo_ids(path: Place, matches: Place) -> pa.Array:
     """Return the matched photos and videos that YFCC100M has."""
     found = [batch["photo_id"] for batch in _photos(path, _matched(matches), [])]
-    return pa.concat_arrays([_NO_IDS, *found])
+    return pa.chunked_array(found, pa.string()).combine_chunks()
 
 
 def _matched(matches: Place) -> Numbers:
@@ -217,19 +196,14 @@ def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbe
 
 def _joined(photos: pa.Table, images: pa.Table) -> pa.Table:
     """Return the columns of a raw record, and the address, of images beside their photos."""
-    remarks = zip(
-        photos["is_video"].to_pylist(), photos["detail"].to_pylist(), images["detail"].to_pylist(), strict=True
-    )
-    details = ["; ".join(filter(None, (STILL if video else "", *more))) or None for video, *more in remarks]
-    return pa.table(
-        {
-            **{name: photos[name] for name in photos.column_names},
-            **{name: images[name] for name in ("image_id", "wnid", "url")},
-            "source": ["yfcc100m"] * len(photos),
-            "retrieved_at": pa.nulls(len(photos)),  # YFCC100M is of 2014, without a date
-            "detail": pa.array(details, pa.string()),
-        }
-    )
+    stills = pc.if_else(photos["is_video"], STILL, None)
+    remarks = zip(stills.to_pylist(), photos["detail"].to_pylist(), images["detail"].to_pylist(), strict=True)
+    columns = dict(zip(photos.column_names, photos.columns, strict=True))
+    columns |= {name: images[name] for name in ("image_id", "wnid", "url")}
+    columns["source"] = pa.repeat("yfcc100m", len(photos))
+    columns["retrieved_at"] = pa.nulls(len(photos))  # YFCC100M is of 2014, without a date
+    columns["detail"] = pa.array(["; ".join(filter(None, each)) or None for each in remarks], pa.string())
+    return pa.table(columns)
 
 
 def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -242,9 +216,7 @@ def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iter
         numbered = ((part, wanted, dropped, f"part {number}, ") for number, part in enumerate(parts, 1))
         yield from _photo_batches(chain.from_iterable(starmap(_in_text, numbered)))
         return
-    with path.open("rb") as opened:
-        is_extract = opened.read(4) == b"PAR1"
-    if not is_extract:
+    if kind_of(path) is not Kind.PARQUET:
         yield from _photo_batches(_in_sqlite(path, wanted) if is_sqlite(path) else _in_text(path, wanted, dropped))
         return
     with ParquetFile(path) as opened:
@@ -255,8 +227,7 @@ def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iter
             photos = pa.Table.from_batches([batch]).cast(PHOTOS)
             yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
     if outcomes_path(path).is_file():
-        with ParquetFile(outcomes_path(path)) as opened:
-            dropped += opened.read().cast(OUTCOMES).to_batches()
+        dropped += drops_beside(path)
 
 
 def _photo_batches(rows: Iterable[Mapping[str, str]]) -> Iterator[pa.RecordBatch]:
@@ -274,8 +245,8 @@ def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch], part: 
     first = next(blocks, None)
     if first is None:
         raise InputError(f"{path} is empty; give YFCC100M's metadata")
-    counts = {layout: np.count_nonzero(_ids_in(lines_of(first), layout)) for layout in LAYOUTS}
-    layout = max(LAYOUTS, key=lambda each: counts[each])
+    counts = {fields: np.count_nonzero(_ids_in(lines_of(first), fields)) for fields in PHOTO_ID_AT}
+    layout = max(PHOTO_ID_AT, key=lambda fields: counts[fields])
     if not counts[layout]:
         raise InputError(
             f"{path} is not YFCC100M's metadata: no line has 25 or 23 fields between tabs, with a photo's id "
@@ -301,7 +272,7 @@ class _Block(NamedTuple):
     odd: Numbers  # lines that are not rows, from the block's start
 
 
-def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
+def _search(layout: int, wanted: Numbers, block: bytes) -> _Block:
     lines = lines_of(block)
     numbers = _ids_in(lines, layout)
     odd = np.flatnonzero(numbers == 0)
@@ -311,12 +282,12 @@ def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
     return _Block(len(lines), texts, odd[~blank.to_numpy(zero_copy_only=False)])
 
 
-def _ids_in(lines: pa.BinaryArray, layout: Layout) -> Numbers:
+def _ids_in(lines: pa.BinaryArray, layout: int) -> Numbers:
     """Return the photo's id in each line as a number; 0 for a line that does not have this layout."""
     _, offsets, block = lines.buffers()
     tabs = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\t"))
-    whole = np.diff(np.searchsorted(tabs, np.frombuffer(offsets, np.int32))) == layout.fields - 1
-    ids = pc.extract_regex(lines, rf"^(?:[^\t\n]*\t){{{layout.photo_id}}}(?P<id>{_PHOTO_ID})\t").flatten()[0]
+    whole = np.diff(np.searchsorted(tabs, np.frombuffer(offsets, np.int32))) == layout - 1
+    ids = pc.extract_regex(lines, rf"^(?:[^\t\n]*\t){{{PHOTO_ID_AT[layout]}}}(?P<id>{_PHOTO_ID})\t").flatten()[0]
     rows = np.flatnonzero(whole & ids.is_valid().to_numpy(zero_copy_only=False))
     numbers = np.zeros(len(lines), np.int64)
     numbers[rows] = ids.take(pa.array(rows)).cast(pa.string()).cast(pa.int64())

@@ -18,7 +18,7 @@ from imagenet_captions.dataset.writing import read_outcome_counts
 from imagenet_captions.errors import shortened
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.schema import CAPTIONS
 from imagenet_captions.storage.places import PlaceLike, place
@@ -147,10 +147,10 @@ def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     `images` is ImageNet in any form that `package` takes; its images with and without a caption are counted too.
     Raises InputError for a folder that is not a dataset of ours.
     """
-    return collect(Shards(place(dataset)), None if images is None else ImageIndex(place(images)))
+    return collect(Shards(place(dataset)), None if images is None else ImageSource(place(images)))
 
 
-def collect(shards: Shards, images: ImageIndex | None = None) -> Stats:
+def collect(shards: Shards, images: ImageSource | None = None) -> Stats:
     """Measure a dataset, and with `images` count the rows that have an image there."""
     keys = None if images is None else images.keys
     columns = ["wnid", *TEXT_FIELDS, "names_class", *_COUNTED]

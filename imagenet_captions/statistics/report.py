@@ -25,7 +25,7 @@ from imagenet_captions.errors import aligned
 from imagenet_captions.flickr.photos import allows_sharing, find_license
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, published_counts, reconcile
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.outcomes import share
 from imagenet_captions.statistics.collect import ClassStats, Distribution, Stats, collect
 from imagenet_captions.statistics.settings import StatsSettings, Thumbnails
@@ -54,7 +54,7 @@ def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False
     if settings.html is not None:
         require("report", "`html`", "jinja2")
     with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
-        index = None if settings.images is None else ImageIndex(settings.images)
+        index = None if settings.images is None else ImageSource(settings.images)
         shards = Shards(dataset)
         measured = collect(shards, index)
         tables = sections(measured)
@@ -270,7 +270,7 @@ def frequencies_tsv(stats: Stats) -> str:
 
 
 def report(
-    shards: Shards, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+    shards: Shards, stats: Stats, images: ImageSource | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
 ) -> str:
     """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
 
@@ -306,13 +306,13 @@ def report(
     return page + "\n"
 
 
-def gallery(shards: Shards, images: ImageIndex | None, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+def gallery(shards: Shards, images: ImageSource | None, thumbnails: Thumbnails) -> list[dict[str, Any]]:
     """Choose rows by a hash of their ids, spread over the classes; only rows with an image, if any has one.
 
     `thumbnails` decides which of them show their photo; the others show the reason.
     """
     if images is None and "image" in shards.schema().names:
-        images = ImageIndex(shards.dataset)
+        images = ImageSource(shards.dataset)
     every, held = [], []
     for batch in shards.read(["image_id", "photo_id"]):
         every += batch["image_id"].to_pylist()

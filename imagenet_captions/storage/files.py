@@ -270,6 +270,14 @@ def require_file(path: AnyPlace, what: str) -> AnyPlace:
     return path
 
 
+def read_text(path: AnyPlace, what: str) -> str:
+    """Return the text of a UTF-8 file; raise InputError, which starts with `what`, for another one."""
+    try:
+        return require_file(path, what).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{what} {path} is not a text file in UTF-8; check the path") from None
+
+
 def digest(path: Place) -> str:
     """Return a digest that changes when an input does; for a pattern, when one of its files does.
 

@@ -26,7 +26,6 @@ from imagenet_captions.images.examples import (
     only_ids,
     open_examples,
     select,
-    spread_rows,
 )
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import require_file
@@ -100,7 +99,8 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
     In a dataset as published, a title that is a camera's file name is part of its captions too. Without any texts, the
     names of the classes are put into open_clip's sentences. Raises InputError if there are no classes either.
     """
-    texts = [examples.texts(row) for row in spread_rows(len(examples), _LOOKED_AT)]
+    count = len(examples)
+    texts = [examples.texts(int(row)) for row in np.linspace(0, count - 1, min(count, _LOOKED_AT))]
     if not any(text != Texts() for text in texts):
         if template is not None and CLASS_NAME in template.fields:
             return CaptionSampler(template, seed)

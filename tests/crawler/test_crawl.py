@@ -195,6 +195,20 @@ def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     ]
 
 
+def test_a_slow_crawl_says_where_it_stands_while_it_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+    monkeypatch.setattr("tqdm.std.time", lambda: world.now)
+    times: list[float] = []
+    caplog.handler.addFilter(lambda _: times.append(world.now) is None)
+    crawl(write_matches(tmp_path, numbers(3)), tmp_path / "photos.sqlite", CrawlSettings(rate="20/h"), world.tools())
+    assert world.now > 1360
+    assert max(later - earlier for earlier, later in pairwise(times)) < 31
+    assert "crawl: 2/3 photos, 165.15 s/photos, 02:45 left, 2 found, 0 gone" in caplog.text  # the pace of the whole run
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -16,7 +16,8 @@ import pytest
 
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import Store, StoreReader
+from imagenet_captions.crawler.source import answered_photos
+from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, most_in_a_window, ok, real_tools, write_matches
@@ -71,7 +72,7 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
     assert "0 left" in output
     assert KEY not in output
     with StoreReader(store) as reader:
-        assert set(reader.ids(State.OK)) == set(ids(70))
+        assert {photo_id: stored.state for photo_id, stored in reader.photos()} == dict.fromkeys(ids(70), State.OK)
     times = [request.time for request in flickr.requests]
     for seconds in (0.5, 1.0, 2.0):
         # A busy machine may deliver one call as late as the next.
@@ -92,8 +93,7 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         assert run.returncode == 130
         assert "the same command goes on" in output
         asked = {request.photo_id for request in flickr.requests}
-        with Store(store) as opened:
-            assert set(opened.ids(State.OK)) == asked
+        assert set(answered_photos(store).to_pylist()) == asked
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools())
     assert report.found == 30 - len(asked)
     assert len(flickr.requests) == 30

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from imagenet_captions.crawler import policy
-from imagenet_captions.crawler.policy import Answer, Attempt, Decision, Failures, State
+from imagenet_captions.crawler.policy import Attempt, Failures, State, Verdict
 
 SORRY = "Sorry, the Flickr API service is not currently available."
 PAGE_429 = (
@@ -53,44 +53,41 @@ def fail(code: object, message: str = "…") -> bytes:
     ],
 )
 def test_what_an_attempt_says(attempt: Attempt, state: State) -> None:
-    assert policy.read_answer("7", attempt).state is state
+    assert policy.read_answer("7", attempt, 0.0).state is state
 
 
-FAILED, FINAL = Answer(State.WAITING, "HTTP 500"), (State.OK, State.NOT_FOUND, State.PRIVATE)
-MANY = Decision(State.STOPPED, "50 calls in a row failed, the last one with HTTP 500")
+FAILED, FINAL = Verdict(State.WAITING, "HTTP 500"), (State.OK, State.NOT_FOUND, State.PRIVATE)
+BUSY = Verdict(State.BUSY, "HTTP 429")
+MANY = Verdict(State.STOPPED, "50 calls in a row failed, the last one with HTTP 500")
 
 
-def waits(seconds: float) -> Decision:
-    return Decision(State.WAITING, "HTTP 500", seconds)
+def waits(seconds: float) -> Verdict:
+    return Verdict(State.WAITING, "HTTP 500", seconds)
 
 
 @pytest.mark.parametrize(
     ("answer", "failures", "decision"),
     [
-        *[(Answer(state), Failures(100, 100, 100, 100), Decision(state)) for state in FINAL],
+        *[(Verdict(state), Failures(100, 100, 100, 100), Verdict(state)) for state in FINAL],
         *[(FAILED, Failures(row), waits(2.0**row / 2)) for row in range(10)],
         (FAILED, Failures(10, 10), waits(300.0)),
-        (FAILED, Failures(11, 11), Decision(State.UNREACHABLE, "HTTP 500")),
+        (FAILED, Failures(11, 11), Verdict(State.UNREACHABLE, "HTTP 500")),
         (FAILED, Failures(1, 13), waits(1.0)),  # it failed in an earlier run, and gets three calls
-        (FAILED, Failures(2, 14), Decision(State.UNREACHABLE, "HTTP 500")),
+        (FAILED, Failures(2, 14), Verdict(State.UNREACHABLE, "HTTP 500")),
         (FAILED, Failures(in_a_row=48), waits(0.5)),
         (FAILED, Failures(in_a_row=49), MANY),
-        (Answer(State.BUSY, "HTTP 429"), Failures(pauses=18), Decision(State.BUSY, "HTTP 429", 300.0)),
-        (
-            Answer(State.BUSY, "HTTP 429"),
-            Failures(pauses=19),
-            Decision(State.STOPPED, "the host asked for a pause 20 times in a row (HTTP 429)"),
-        ),
-        (Answer(State.REFUSED, "code 100: …"), Failures(in_a_row=99), Decision(State.REFUSED, "code 100: …")),
+        (BUSY, Failures(pauses=18), Verdict(State.BUSY, "HTTP 429", 300.0)),
+        (BUSY, Failures(pauses=19), Verdict(State.STOPPED, "the host asked for a pause 20 times in a row (HTTP 429)")),
+        (Verdict(State.REFUSED, "code 100: …"), Failures(in_a_row=99), Verdict(State.REFUSED, "code 100: …")),
     ],
 )
-def test_what_is_done_about_an_answer(answer: Answer, failures: Failures, decision: Decision) -> None:
-    assert policy.decide(answer, failures, 12, 0.0, 0.5) == decision
+def test_what_is_done_about_an_answer(answer: Verdict, failures: Failures, decision: Verdict) -> None:
+    assert policy.decide(answer, failures, 12, 0.5) == decision
 
 
 def test_waits_are_spread_and_never_longer_than_the_longest() -> None:
     for row, least, most in ((0, 0.38, 0.62), (10, 225.0, 300.0)):
-        found = [policy.decide(FAILED, Failures(row), 12, 0.0, chance).seconds for chance in (0.0, 0.999)]
+        found = [policy.decide(FAILED, Failures(row), 12, chance).seconds for chance in (0.0, 0.999)]
         assert [round(seconds, 2) for seconds in found] == [least, most]
 
 
@@ -107,5 +104,6 @@ def test_waits_are_spread_and_never_longer_than_the_longest() -> None:
     ],
 )
 def test_a_busy_host_is_left_alone(header: str | None, pauses: int, seconds: float) -> None:
-    decision = policy.decide(Answer(State.BUSY, "HTTP 429", header), Failures(pauses=pauses), 12, 0.0, 0.5)
-    assert decision == Decision(State.BUSY, "HTTP 429", seconds)
+    answer = policy.read_answer("7", Attempt(429, b"", header), 0.0)
+    decision = policy.decide(answer, Failures(pauses=pauses), 12, 0.5)
+    assert decision == Verdict(State.BUSY, "HTTP 429", seconds)

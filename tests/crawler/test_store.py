@@ -68,7 +68,6 @@ def test_failures_never_touch_an_answer(path: Path) -> None:
         store.save_failure("8", State.WAITING, "HTTP 500")
         store.save_failure("8", State.UNREACHABLE, "HTTP 503")
         assert (store.failures("7"), store.failures("8"), store.failures("9")) == (1, 2, 0)
-        assert list(store.ids(State.UNREACHABLE)) == ["8"]
         assert store.get("8") == Stored(State.UNREACHABLE, "HTTP 503")
         store.save_answer("8", State.NOT_FOUND, GONE, 6)
         assert store.failures("8") == 0
@@ -133,7 +132,7 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
             with pytest.raises(InputError, match=words):
                 use(file)
         assert file.read_bytes() == before
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match=r"cannot be used .unable to open"):
         Store(path.parent)
     with pytest.raises(InputError, match="does not exist"):
         StoreReader(path.with_name("nowhere.sqlite"))
@@ -152,7 +151,7 @@ def test_a_full_disk_loses_nothing(path: Path) -> None:
         fill(store)
     assert 20 < len(saved) < 300
     with Store(path) as store:
-        assert list(store.ids(State.OK)) == saved
+        assert [photo_id for photo_id, _ in store.photos()] == saved
         store.save_answer("more", State.OK, b"{}", 1)
     assert set(read(path, *saved, "more")) == {*saved, "more"}
 
@@ -207,15 +206,11 @@ def asked_again(matches: Path, store: Path, **settings: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("column", "value"), DAMAGE)
-def test_a_damaged_answer(
-    matches: Path, store: Path, caplog: pytest.LogCaptureFixture, column: str, value: object
-) -> None:
+def test_a_damaged_answer(matches: Path, store: Path, column: str, value: object) -> None:
     sql(store, f"UPDATE photos SET {column} = ? WHERE photo_id = '7'", value)
     assert cleaned(matches, store) == ["kept", "bad_record", "kept", "not_found", "bad_record"]
     assert answered_photos(store).to_pylist() == ["5", "9", "11"]
-    caplog.clear()
     assert asked_again(matches, store) == ["7"]
-    assert "photos.sqlite: 1; the next crawl asks again" in caplog.text
     assert cleaned(matches, store) == ["kept", "kept", "kept", "not_found", "kept"]
     assert asked_again(matches, store) == []
 

@@ -33,7 +33,7 @@ from imagenet_captions.images.examples import (
     select,
 )
 from imagenet_captions.images.reading import ColumnImages, FileImages
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.sources import ImageSource
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 
@@ -279,7 +279,7 @@ def test_all_endings_of_images_are_known_everywhere(tmp_path: Path, suffix: str)
         examples = open_examples(source)
         assert [examples.image_id(0), examples.image(0)] == ["n01440764_1", image("x")]
         if source.suffix != ".parquet":
-            assert ImageIndex(source).keys.to_pylist() == ["n01440764_1"]
+            assert ImageSource(source).keys.to_pylist() == ["n01440764_1"]
 
 
 def test_some_of_many(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.images.tables import (
     SeparatedTable,
     byte_ranges_in_shards,
@@ -33,12 +33,12 @@ KIND = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 def test_a_column_of_images_may_have_any_name_but_needs_paths(tmp_path: Path) -> None:
     pq.write_table(pa.table({"picture": pa.array(ROWS, KIND)}), tmp_path / "x.parquet")
-    assert ImageIndex(tmp_path / "x.parquet").keys.to_pylist() == [f"n01440764_{number}" for number in (0, 3, 4)]
-    assert list(ImageIndex(tmp_path / "x.parquet").read(["n01440764_4"])) == [("n01440764_4", b"4")]
+    assert ImageSource(tmp_path / "x.parquet").keys.to_pylist() == [f"n01440764_{number}" for number in (0, 3, 4)]
+    assert list(ImageSource(tmp_path / "x.parquet").read(["n01440764_4"])) == [("n01440764_4", b"4")]
     pq.write_table(pa.table({"image": [{"bytes": b"x"}]}), tmp_path / "x.parquet")
     assert named_images(tmp_path / "x.parquet") is None
     with pytest.raises(InputError, match="no column of images"):
-        ImageIndex(tmp_path / "x.parquet")
+        ImageSource(tmp_path / "x.parquet")
 
 
 @pytest.mark.parametrize(("rows", "page"), [(1, 1000), (17, 1), (700, 1000), (700, 1 << 20)])

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.schema import RAW
-from imagenet_captions.sources import yfcc
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage import texts
 from tests.crawler.crawl_tools import write_matches
@@ -210,14 +209,14 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
         max_size=12,
         unique_by=lambda photo: photo[0],
     ),
-    st.sampled_from(yfcc.LAYOUTS),
+    st.sampled_from([25, 23]),
     st.sampled_from([2000, 1 << 22]),
     st.sets(st.integers(1, 40)),
 )
 def test_lines_are_found_as_a_plain_reader_finds_them(
     tmp_path_factory: pytest.TempPathFactory,
     photos: list[tuple[int, str, str, list[str], str]],
-    layout: yfcc.Layout,
+    layout: int,
     block: int,
     wanted: set[int],
 ) -> None:

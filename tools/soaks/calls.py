@@ -65,7 +65,7 @@ class _Counted:
     def get_info(self, photo_id: str) -> Attempt:
         self.world.sent.append(self.world.clock())
         attempt = self.client.get_info(photo_id)
-        self.world.answered[photo_id] += read_answer(photo_id, attempt).state in FINAL_STATES
+        self.world.answered[photo_id] += read_answer(photo_id, attempt, 0.0).state in FINAL_STATES
         return attempt
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ def chunk(rng: random.Random, scratch: Path) -> tuple[int, list[str]]:
         calls = len(flickr.requests)
     losses = [] if ended else [f"not at the end after {_RUNS} runs with {settings.faults}"]
     with StoreReader(scratch / "store.sqlite") as reader:
-        found = {photo_id: stored.state.value for photo_id, stored in reader.answers()}
+        found = {photo_id: stored.state.value for photo_id, stored in reader.photos()}
     expected = {photo_id: _STATES[synthetic_answer(photo_id).get("code", "ok")] for photo_id in ids}
     losses += [
         f"{each} is {found.get(each)}, not {state}" for each, state in expected.items() if found.get(each) != state
