@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, groupby, repeat
+from itertools import accumulate, chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,20 +26,8 @@ from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, SCORES, provenance
 from imagenet_captions.storage.files import require_file, sha256
-from imagenet_captions.storage.outputs import (
-    producing,
-    producing_folder,
-    record_path,
-    write_record,
-)
-from imagenet_captions.storage.parquet import (
-    TEXT_ROWS,
-    read_files,
-    read_metadata,
-    read_schema,
-    read_table,
-    reading,
-)
+from imagenet_captions.storage.outputs import producing, producing_folder, record_path, write_record
+from imagenet_captions.storage.parquet import TEXT_ROWS, read_files, read_metadata, read_schema, read_table, reading
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -49,14 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEPT, DENIED = 0, 1
-_BELOW = "score-below"  # a step for each of its limits
-STEPS = (
-    *("kept", "denied", "condition", "ids", "no-score", "score-above", _BELOW, "score-top"),
-    *("random-classes", "balance", "trim-tail", "like", "per-class", "sample"),
-)
-
-_BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
+_KEPT = 0
 _ROWS_AT_ONCE = 20_000  # of a few short columns
 
 Integers = npt.NDArray[np.int64]
@@ -77,9 +57,11 @@ def filter(
         some = ic.FilterSettings(condition=ic.in_class("dog"), per_class=50)
         ic.filter("imagenet-captions", some, out_ids="some-dogs.txt")
 
-    `out` is a dataset folder; an existing dataset is replaced. `out_ids` is a text file with one id per line; its
-    record is written beside it, and `overwrite` allows replacing a file that exists. Several `workers`
-    are processes, so a script has to call this function under `if __name__ == "__main__":`.
+    `out` is a dataset folder; an existing dataset is replaced. Its manifest names the parent by the SHA-256 of the
+    parent's manifest, and its outcomes are those of the parent, with `filtered` for the rows that were left out.
+    `out_ids` is a text file with one id per line, sorted; its record is written beside it, and `overwrite` allows
+    replacing a file that exists. Several `workers` are processes, so a script has to call this function under
+    `if __name__ == "__main__":`.
 
     Returns the number of rows kept, and of those left out by each step. Raises InputError if no row is left.
     """
@@ -87,121 +69,108 @@ def filter(
         raise InputError(f"`keep` must be a condition such as `in_class('dog')`, or FilterSettings, not {keep!r:.80}")
     settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
     check_workers(workers)
-    if out is not None and out_ids is None:
-        return filter_to_dataset(place(dataset), place(out), settings, workers)
-    if out_ids is not None and out is None:
-        return filter_to_ids(place(dataset), place(out_ids), settings, overwrite)
-    raise InputError("a filter writes one thing: give `out` DATASET, or `out_ids` FILE for a list of ids")
-
-
-def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
-    """Write the ids that a filter keeps, sorted, one per line, and beside them OUT.json with the filter.
-
-    Returns the number of rows kept, and of those left out by each step.
-    """
+    if (out is None) == (out_ids is None):
+        raise InputError("a filter writes one thing: give `out` DATASET, or `out_ids` FILE for a list of ids")
+    parent = place(dataset)
+    inputs = [parent, *settings.files()]
+    if out is not None:
+        with producing_folder(place(out), inputs) as folder, Shards(parent).unchanged() as shards:
+            return _write_dataset(shards, folder, settings, workers)
     for name in ("local_labels", "without_images", "shuffle"):
         if (value := getattr(settings, name)) is not None and value is not False:
             raise InputError(f"`{name}` needs `out`; a list of ids is sorted, without labels and images")
-    inputs = [dataset, *settings.files()]
+    ids_file = place(out_ids or "")
     with (
-        producing([out], inputs, overwrite, [record_path(out)]) as (record, ids_file),
-        Shards(dataset).unchanged() as shards,
+        producing([ids_file], inputs, overwrite, [record_path(ids_file)]) as (record, new),
+        Shards(parent).unchanged() as shards,
     ):
         selection = select(shards, settings)
-        with ids_file.open("w", encoding="utf-8", newline="") as opened:
-            ids = sorted(selection.kept_ids().to_pylist())
-            opened.writelines(f"{image_id}\n" for image_id in ids)
+        new.write_text("".join(f"{image_id}\n" for image_id in sorted(selection.kept_ids().to_pylist())), "utf-8")
         counts = selection.counts()
         about = {"parent": shards.digest, "filter": settings.as_given(), "counts": counts}
-        write_record(record, {out.name: (sha256(ids_file), ids_file.stat().st_size)}, about)
-    return counts
+        write_record(record, {ids_file.name: (sha256(new), new.stat().st_size)}, about)
+        return counts
 
 
-def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, workers: int) -> dict[str, int]:
-    """Write the rows that a filter keeps as a dataset folder, as a whole or not at all.
-
-    Its manifest names the parent by the SHA-256 of the parent's manifest. Its outcomes are those of the parent; rows
-    that were left out are `filtered`. Returns the number of rows kept, and of those left out by each step.
-    """
-    with producing_folder(out, [dataset, *settings.files()]) as folder, Shards(dataset).unchanged() as shards:
-        parent = shards.manifest
-        if settings.without_images and parent.images is None:
-            raise InputError(f"{dataset} has no images; leave out `without_images`")
-        selection = select(shards, settings)
-        jobs = list(_jobs(shards, folder, selection, settings))
-        written: list[writing.ShardFile] = []
-        alone = is_only_here(folder) or is_only_here(dataset)
-        with progress("write", selection.kept, "rows") as bar:
-            for shard in LOCAL.run(writing.write_shard, jobs, min(workers, len(jobs)), threads=alone):
-                for row, fault in shard.faults.items():
-                    raise InputError(f"the image {selection.ids[row]} cannot be used ({fault}); package it again")
-                written.append(shard)
-                bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
-        _write_outcomes(shards, folder, selection)
-        recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
-        if parent.images is None or settings.without_images:
-            recorded["missing"] = None
-        writing.finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
+def _write_dataset(shards: Shards, folder: Place, settings: FilterSettings, workers: int) -> dict[str, int]:
+    parent = shards.manifest
+    if settings.without_images and parent.images is None:
+        raise InputError(f"{shards.dataset} has no images; leave out `without_images`")
+    selection = select(shards, settings)
+    jobs = list(_jobs(shards, folder, selection, settings))
+    written: list[writing.ShardFile] = []
+    alone = is_only_here(folder) or is_only_here(shards.dataset)
+    with progress("write", selection.kept, "rows") as bar:
+        for shard in LOCAL.run(writing.write_shard, jobs, min(workers, len(jobs)), threads=alone):
+            for row, fault in shard.faults.items():
+                raise InputError(f"the image {selection.ids[row]} cannot be used ({fault}); package it again")
+            written.append(shard)
+            bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
+    _write_outcomes(shards, folder, selection)
+    recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
+    if parent.images is None or settings.without_images:
+        recorded["missing"] = None
+    writing.finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
     return selection.counts()
 
 
-@dataclass(frozen=True)
 class Selection:
-    """The result of a filter: for every row its index in `steps`, and for denied rows the reason."""
+    """The rows that are kept so far; for every other row the step that left it out, and for denied rows the reason."""
 
-    steps: Sequence[str]
-    texts: Sequence[Place]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
-    ended: npt.NDArray[np.int8]
-    denied: dict[int, str]
+    def __init__(self, texts: Sequence[Place], rows: int) -> None:
+        self._texts = texts  # shards of the config `raw`: the same rows in few row groups, since they have no images
+        self.steps = ["kept"]
+        self.ended = np.full(rows, _KEPT, np.int8)  # indices of `steps`
+        self.denied: dict[int, str] = {}
 
     @cached_property
     def ids(self) -> pa.ChunkedArray:
         """The ids of all rows, in the order of the dataset."""
-        batches = read_files(self.texts, columns=["image_id"])
+        batches = read_files(self._texts, columns=["image_id"])
         return pa.chunked_array((batch[0] for batch in batches), pa.string())
 
     def leave_out(self, rows: Any, step: str) -> None:
-        """Leave out the rows of a mask that are still kept."""
-        self.ended[np.asarray(rows, bool) & (self.ended == KEPT)] = self.steps.index(step)
+        """Leave out the rows of a mask, or with these numbers, that are still kept."""
+        chosen = np.zeros(len(self.ended), bool)
+        chosen[np.asarray(rows)] = True
+        self.ended[chosen & (self.ended == _KEPT)] = len(self.steps)
+        self.steps.append(step)
 
     @property
     def kept(self) -> int:
         """Return the number of kept rows."""
-        return int(np.count_nonzero(self.ended == KEPT))
+        return len(self.rows())
 
     def rows(self) -> Integers:
         """Return the row numbers of the kept rows."""
-        return np.flatnonzero(self.ended == KEPT)
+        return np.flatnonzero(self.ended == _KEPT)
 
     def kept_ids(self) -> pa.ChunkedArray:
         """Return the ids of the kept rows, in the order of the dataset."""
-        return self.ids.filter(pa.array(self.ended == KEPT))
+        return self.ids.filter(pa.array(self.ended == _KEPT))
 
     def classes(self) -> dict[str, int]:
         """Return the number of kept rows of each class that has any, in the order of the rows."""
         return writing.count_values(wnids_of(self.kept_ids()))
 
     def counts(self) -> dict[str, int]:
-        """Return the number of rows kept, denied, and left out by each step."""
+        """Return the number of rows kept, and left out by each step."""
         found = np.bincount(self.ended, minlength=len(self.steps))
         return {name: int(count) for name, count in zip(self.steps, found, strict=True) if count}
 
 
 def select(shards: Shards, settings: FilterSettings) -> Selection:
-    """Apply a filter, always in the order of `STEPS`.
+    """Apply the steps of a filter, always in the same order.
 
     Raises InputError if no row is left.
     """
     among, total, dataset = shards.manifest.classes, shards.rows, shards.dataset
     condition = settings.row_condition(among)
     like = None if settings.like is None else sampling.read_counts(settings.like, among)
-    data, texts = shards.files(), shards.files("raw")
+    texts = shards.files("raw")
     if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
         raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
-    limits = [f"{_BELOW} {limit}" for limit in settings.score_below]
-    names = [name for step in STEPS for name in (limits if step == _BELOW else [step])]
-    selection = Selection(names, texts, np.zeros(total, np.int8), {})
-    ended = selection.ended
+    selection = Selection(texts, total)
     with progress("select", total, "rows") as bar:
         if settings.deny:
             start = 0
@@ -209,7 +178,7 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
                 reasons = enumerate(settings.deny.reasons(batch).to_pylist(), start)
                 selection.denied.update((row, why) for row, why in reasons if why)
                 start += len(batch)
-            ended[list(selection.denied)] = DENIED
+            selection.leave_out(np.array([*selection.denied], np.int64), "denied")
         if condition is not None:
             selection.leave_out(~_passing(shards, condition, bar), "condition")
         if settings.ids is not None:
@@ -222,11 +191,12 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
             chosen_rows = pc.is_in(wnids_of(selection.ids), value_set=pa.array(chosen, pa.string()))
             selection.leave_out(pc.invert(chosen_rows), "random-classes")
         if settings.balance is not None and selection.kept:
-            _balance(selection, settings, settings.balance, data, classes.wnids(among))
+            _balance(selection, settings, settings.balance, shards)
         if any(limit is not None for limit in (settings.trim_tail, like, settings.per_class, settings.sample)):
-            ids, sizes = selection.kept_ids().to_pylist(), selection.classes()
+            ids, sizes, kept_rows = selection.kept_ids().to_pylist(), selection.classes(), selection.rows()
             left_out = sampling.choose(ids, settings, like)
-            ended[selection.rows()] = [names.index(left_out.get(each, "kept")) for each in ids]
+            for step in ("trim-tail", "like", "per-class", "sample"):
+                selection.leave_out(kept_rows[[left_out.get(each) == step for each in ids]], step)
             short = sum(sizes.get(wnid, 0) < wanted for wnid, wanted in (like or {}).items())
             if like and short:
                 told = f"{short:,} of {len(like):,} classes"
@@ -251,28 +221,24 @@ def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.
         columns = [column for column in schema if column.name in RAW_ROW.names and column.name not in writing.TEXTS]
         check_condition(pa.schema(columns), condition, shards.dataset)
         schema, config = pa.schema(columns), "raw"
-    flags = np.zeros(shards.rows, bool)
-    start = 0
+    masks = [np.zeros(0, bool)]
     for file in shards.files(config):
         # A new fragment for each shard, because a fragment keeps its footer, and many footers add up.
         with reading(file):
             (fragment,) = of_shards([file]).get_fragments()
+            groups, sizes = fragment.row_groups, [group.num_rows for group in fragment.row_groups]
             possible = {group.id for group in fragment.subset(condition).row_groups}
-            groups = fragment.row_groups
-            ends = accumulate(group.total_byte_size for group in groups)
-            # Neighboring groups that are all possible, or all not, in runs of about so many bytes.
-            keys = [(group.id in possible, end // _BYTES_AT_ONCE) for group, end in zip(groups, ends, strict=True)]
-            for (wanted, _), run in groupby(range(len(groups)), key=keys.__getitem__):
-                numbers = list(run)
-                rows = sum(groups[number].num_rows for number in numbers)
-                if wanted:
-                    # All rows of these groups: a scanner that filters does not report which rows it left out.
-                    part = fragment.subset(row_group_ids=numbers)
-                    found = part.to_table(schema=schema, columns={"keep": condition})
-                    flags[start : start + rows] = pc.fill_null(found["keep"], False).to_numpy()
-                start += rows
-                bar.update(rows)
-    return flags
+            mask = np.repeat([group.id in possible for group in groups], sizes).astype(bool)
+            if possible:
+                part = fragment.subset(row_group_ids=sorted(possible))
+                # All rows of these groups: a scanner that filters does not report which rows it left out. It reads
+                # about two groups ahead, since groups with images are large.
+                how = {"batch_size": max(sizes), "batch_readahead": 2}
+                found = part.to_table(schema=schema, columns={"keep": condition}, **how)
+                mask[mask] = pc.fill_null(found["keep"], False).to_numpy()
+        masks.append(mask)
+        bar.update(len(mask))
+    return np.concatenate(masks)
 
 
 def read_origin(scores: Place) -> tuple[str, str, str]:
@@ -315,37 +281,34 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
             f"{file} has the scores of another dataset than {shards.dataset}, with {np.sum(~without):,} of its "
             f"{len(found):,} ids; score this one, or the one that it was filtered from"
         )
-    if lacking := int(np.count_nonzero(without & (selection.ended == KEPT))):
+    if lacking := int(np.count_nonzero(without & (selection.ended == _KEPT))):
         told = f"{lacking:,} of {selection.kept:,} rows"
         log.info("%s have no score and are left out", told)
     selection.leave_out(without, "no-score")
     if settings.score_above is not None:
         selection.leave_out(~(found > settings.score_above), "score-above")
     for text, (column, limit) in limits.items():
-        selection.leave_out(~(scores[column].take(at).to_numpy() < limit), f"{_BELOW} {text}")
+        selection.leave_out(~(scores[column].take(at).to_numpy() < limit), f"score-below {text}")
     if settings.score_top is not None:
         rows = selection.rows()
         ids = np.array(selection.kept_ids().to_pylist())
         order = np.lexsort((ids, -found[rows]))  # of equal ones the lower id wins
-        beyond = rows[order[round(settings.score_top * len(rows)) :]]
-        selection.ended[beyond] = selection.steps.index("score-top")
+        selection.leave_out(rows[order[round(settings.score_top * len(rows)) :]], "score-top")
 
 
-def _balance(
-    selection: Selection, settings: FilterSettings, threshold: int, data: Sequence[Place], wnids: Sequence[str]
-) -> None:
+def _balance(selection: Selection, settings: FilterSettings, threshold: int, shards: Shards) -> None:
     """Leave out rows that match only frequent entries.
 
     This is MetaCLIP's balanced sampling, of Xu et al., "Demystifying CLIP Data" (ICLR 2024, arXiv:2309.16671), which
     keeps a text with probability 1 - prod(1 - min(1, T / count)) over the entries that it matches. An entry is a class
     that the texts name, or the row's own class. Raises InputError if no row matches an entry.
     """
-    kept = selection.rows()
+    kept, wnids = selection.rows(), classes.wnids(shards.manifest.classes)
     if settings.by == "class":
         rows, known = kept, pa.array(wnids, pa.string())
         entries = pc.index_in(wnids_of(selection.kept_ids()), value_set=known).to_numpy().astype(np.int64)
     else:
-        column = pa.chunked_array((batch[0] for batch in read_files(data, columns=["mentions"])), pa.string())
+        column = pa.chunked_array((batch[0] for batch in read_files(shards.files(), columns=["mentions"])), pa.string())
         labels = pc.split_pattern(pc.utf8_trim_whitespace(column.take(kept).combine_chunks()), " ")
         named = pc.not_equal(pc.list_flatten(labels), "")
         rows = kept[pc.list_parent_indices(labels).filter(named).to_numpy()]
@@ -358,8 +321,8 @@ def _balance(
     wanted = -np.expm1(np.bincount(rows, weights=logs[entries], minlength=len(selection.ended)))
     ids = selection.kept_ids().to_pylist()
     chances = np.array([sampling.sampling_chance(image_id, settings.seed) for image_id in ids])
-    selection.ended[kept[chances >= wanted[kept]]] = selection.steps.index("balance")
-    after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
+    selection.leave_out(kept[chances >= wanted[kept]], "balance")
+    after = np.bincount(entries[selection.ended[rows] == _KEPT], minlength=len(wnids))
     head = before > threshold
     shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
     told = "%s entries have more than %s matches; of all matches they had %s, and have %s"
@@ -368,49 +331,33 @@ def _balance(
 
 def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[writing.ShardJob]:
     """Yield the shards of both configs: the kept rows in the order of the parent, or in the order of a seed."""
-    rows, counted = selection.rows(), selection.classes()
-    reordered = settings.shuffle is not None
-    ids: list[str] = []
+    manifest, rows, counted = dataset.manifest, selection.rows(), selection.classes()
     if settings.shuffle is not None:
-        ids = selection.kept_ids().to_pylist()
-        order = sampling.seeded_order(ids, settings.shuffle)
-        rows, ids = rows[order], [ids[row] for row in order.tolist()]
-    for raw in (False, True):
-        config = "raw" if raw else "data"
-        starts = list(accumulate(dataset.manifest.shards(config).values(), initial=0))[:-1]
+        rows = rows[sampling.seeded_order(selection.kept_ids().to_pylist(), settings.shuffle)]
+    if settings.shards is not None and settings.shards > len(rows):
+        told = f"`shards` is {settings.shards:,}, but only {len(rows):,} rows are left"
+        raise InputError(f"{told}; give at most so many")
+    for config in ("data", "raw"):
+        starts = list(accumulate(manifest.shards(config).values(), initial=0))[:-1]
         parents = list(zip(starts, dataset.files(config), strict=True))
-        before = schema = dataset.schema(config)
-        if settings.without_images and "image" in before.names:
-            schema = writing.without_images(schema)
-        # Labels that are already local would otherwise name classes without rows.
-        if settings.local_labels or writing.local_labels(schema) is not None:
-            schema = writing.with_local_labels(schema, sorted(counted))
-        images = "image" in schema.names
-        columns = [name for name in before.names if name != "image" or (images and not reordered)]
+        images = config == "data" and manifest.images is not None and not settings.without_images
         sizes = _row_sizes(parents, rows, images)
-        if not reordered and dataset.manifest.shuffled is None:
+        if settings.shuffle is None and manifest.shuffled is None:
             wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in counted.items())
             shards = writing.plan_shards(writing.plan_groups(wnids, sizes, 1 if images else TEXT_ROWS))
-        elif settings.shards is not None and settings.shards > len(sizes):
-            raise InputError(
-                f"`shards` is {settings.shards:,}, but only {len(sizes):,} rows are left; give at most so many"
-            )
         else:
             shards = writing.plan_shuffled(sizes, settings.shards, None if images else TEXT_ROWS)
-        found = byte_ranges_in_shards([path for _, path in parents]) if images and reordered else None
-        for number, groups in enumerate(shards):
-            part = slice(groups[0].start, groups[-1].stop)
-            needed = np.unique(np.searchsorted(starts, rows[part], side="right") - 1)
-            ranges = None if found is None else [found.get(image_id) for image_id in ids[part]]
-            yield writing.ShardJob(
-                [parents[at] for at in needed],
-                columns,
-                folder,
-                writing.shard_name(raw, number, len(shards)),
-                schema,
-                [rows[group.start : group.stop] for group in groups],
-                ranges,
-            )
+        ranges = None
+        if images and settings.shuffle is not None:
+            found = byte_ranges_in_shards([path for _, path in parents])
+            ranges = [found.get(image_id) for image_id in selection.ids.to_pylist()]
+        before = dataset.schema(config)
+        row = pa.schema([column for column in before if column.name not in ("label_original", "image")])
+        # Labels that are already local would otherwise name classes without rows.
+        local = sorted(counted) if settings.local_labels or "label_original" in before.names else None
+        schema = writing.dataset_schema(row, images, manifest.classes, local)
+        groups = [[rows[start:stop] for start, stop, _ in shard] for shard in shards]
+        yield from writing.shard_jobs(folder, config, schema, parents, groups, ranges)
 
 
 def _row_sizes(parents: Sequence[tuple[int, Place]], rows: Integers, images: bool) -> list[int]:
@@ -442,10 +389,9 @@ def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None
 
     def end_of(at: int) -> tuple[Outcome, str] | None:
         row = rows[at]
-        if ended[row] == KEPT:
-            return None
-        denied = selection.denied.get(row)
-        return (Outcome.FILTERED, selection.steps[ended[row]]) if denied is None else (Outcome.DENIED, denied)
+        if row in selection.denied:
+            return Outcome.DENIED, selection.denied[row]
+        return (Outcome.FILTERED, selection.steps[ended[row]]) if ended[row] != _KEPT else None
 
     tables = writing.outcome_tables(batches(kept=True), end_of)
     writing.write_outcomes(folder / OUTCOMES_FILE, tables, batches(kept=False))

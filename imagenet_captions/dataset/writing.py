@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,24 +49,33 @@ _NOTES = b"huggingface"  # the metadata that `datasets` reads
 # Schemas.
 
 
-def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012) -> pa.Schema:
+def dataset_schema(
+    row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012, local: Sequence[str] | None = None
+) -> pa.Schema:
     """Return the schema of a dataset's files for rows of `schema.ROW` or `schema.RAW_ROW`, with or without images.
+
+    With `local`, `label` counts over these classes alone, and `label_original` over all.
 
     `datasets` uses the metadata of a column only if its Arrow field is the one that `datasets` itself would write:
     nullable, and of a type that Parquet keeps. So every column is nullable (otherwise the label would load as a plain
     number), and times are in milliseconds (Parquet has no seconds).
     """
+    labels = {"label": classes.wnids(among)}
+    if local is not None:
+        labels = {"label": tuple(local), "label_original": classes.wnids(among)}
     fields: list[pa.Field] = []
     features: dict[str, Any] = {}
     for column in row:
         name, kind = column.name, column.type
         if pa.types.is_timestamp(kind):
             kind = pa.timestamp("ms", kind.tz)
-        fields.append(pa.field(name, kind))
         if name == "label":
             # Names are never keys: "missile" and "sunglasses" are the curated names of two classes each.
-            features[name] = {"names": list(classes.wnids(among)), "_type": "ClassLabel"}
-        elif pa.types.is_list(kind):
+            fields += [pa.field(each, kind) for each in labels]
+            features |= {each: {"names": wnids, "_type": "ClassLabel"} for each, wnids in labels.items()}
+            continue
+        fields.append(pa.field(name, kind))
+        if pa.types.is_list(kind):
             # The oldest form, which every version reads: `{"_type": "List"}` fails before datasets 4.
             features[name] = [{"dtype": str(kind.value_type), "_type": "Value"}]
         else:
@@ -74,63 +83,32 @@ def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSV
     if images:
         fields.append(IMAGE)
         features["image"] = {"_type": "Image"}
-    return _with_features(pa.schema(fields), features)
+    return pa.schema(fields, {_NOTES: json.dumps({"info": {"features": features}}).encode()})
 
 
-def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
-    """Return the schema with `label` counted over these classes only, and the former label as `label_original`."""
-    features = _features(schema)
-    if "label_original" not in schema.names:
-        after = schema.get_field_index("label") + 1
-        schema = schema.insert(after, pa.field("label_original", pa.int64()))
-        features["label_original"] = features["label"]
-    features["label"] = {"names": sorted(wnids), "_type": "ClassLabel"}
-    return _with_features(schema, features)
-
-
-def without_images(schema: pa.Schema) -> pa.Schema:
-    """Return the schema without the column of images."""
-    columns = [column for column in schema if column.name != "image"]
-    return _with_features(pa.schema(columns), _features(schema))
-
-
-def local_labels(schema: pa.Schema) -> list[str] | None:
-    """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
-    if "label_original" not in schema.names:
-        return None
-    names: list[str] = _features(schema)["label"]["names"]
-    return names
-
-
-def _features(schema: pa.Schema) -> dict[str, Any]:
+def label_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the classes that `label` counts over, and `label_original` in a dataset that has it."""
     try:
         features = json.loads(schema.metadata[_NOTES])["info"]["features"]
-        _ = features["label"]["names"]
-        return {name: features[name] for name in schema.names}
+        return {name: features[name]["names"] for name in ("label", "label_original") if name in schema.names}
     except (KeyError, TypeError, ValueError):
-        raise InputError(
-            "the metadata for datasets in the shards lacks columns, or cannot be read; package the dataset again"
-        ) from None
-
-
-def _with_features(schema: pa.Schema, features: Mapping[str, Any]) -> pa.Schema:
-    ordered = {name: features[name] for name in schema.names}
-    return schema.with_metadata({_NOTES: json.dumps({"info": {"features": ordered}}).encode()})
+        raise InputError("the shards say nothing of their labels to `datasets`; package the dataset again") from None
 
 
 # Plans.
 
 
-@dataclass(frozen=True)
-class RowGroup:
-    """Rows `start` to `stop` of the captions file."""
+class RowGroup(NamedTuple):
+    """Rows `start` to `stop` of those that a plan is for."""
 
     start: int
     stop: int
     bytes: int
 
 
-def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES) -> list[RowGroup]:
+def plan_groups(
+    wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES, first: int = 0
+) -> list[RowGroup]:
     """Divide rows, sorted by class, into row groups that end with a class; a very large class fills several.
 
     A group of fewer than `fill` rows takes another class. With `fill=1` every class has groups of its own, so that a
@@ -142,15 +120,16 @@ def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most:
     [(0, 3), (3, 5)]
     """
     groups: list[RowGroup] = []
-    start, held, row, before = 0, 0, 0, ""
+    start = stop = first
+    held, before = 0, ""
     for wnid, size in zip(wnids, sizes, strict=True):
-        full = wnid != before and row - start >= fill
-        if row > start and (full or held + size > most):
-            groups.append(RowGroup(start, row, held))
-            start, held = row, 0
+        full = wnid != before and stop - start >= fill
+        if stop > start and (full or held + size > most):
+            groups.append(RowGroup(start, stop, held))
+            start, held = stop, 0
         held += size
-        row, before = row + 1, wnid
-    return [*groups, RowGroup(start, row, held)] if row else groups
+        stop, before = stop + 1, wnid
+    return [*groups, RowGroup(start, stop, held)] if stop > start else groups
 
 
 def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) -> list[list[RowGroup]]:
@@ -163,12 +142,11 @@ def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) ->
     """
     count = max(SHUFFLED_SHARDS, round(sum(sizes) / SHARD_BYTES)) if shards is None else shards
     cuts = [len(sizes) * number // count for number in range(count + 1)]
-    planned = []
-    for start, stop in pairwise(cuts):
-        # Every row counts as a class of its own, so that a group ends as soon as it is filled.
-        groups = plan_groups(map(str, range(start, stop)), sizes[start:stop], fill or len(sizes))
-        moved = [(start + group.start, start + group.stop, group.bytes) for group in groups]
-        planned.append([RowGroup(*group) for group in moved])
+    # Every row counts as a class of its own, so that a group ends as soon as it is filled.
+    planned = [
+        plan_groups(map(str, range(start, stop)), sizes[start:stop], fill or len(sizes), first=start)
+        for start, stop in pairwise(cuts)
+    ]
     return [shard for shard in planned if shard]
 
 
@@ -250,17 +228,35 @@ def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-@dataclass(frozen=True)
-class ShardJob:
+class ShardJob(NamedTuple):
     """The task of a worker: one shard to write, from rows of other files."""
 
     sources: Sequence[tuple[int, Place]]  # files with these rows, and the numbers of their first rows
-    columns: Sequence[str]  # to read from them; raw_title becomes title
     folder: Place  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
     groups: Sequence[Integers]  # the rows of each row group
     ranges: Sequence[ByteRange | None] | None  # of the images of all these rows, unless they come from a column
+    prefix: str  # of the columns of texts in the sources
+
+
+def shard_jobs(
+    folder: Place,
+    config: str,
+    schema: pa.Schema,
+    sources: Sequence[tuple[int, Place]],
+    shards: Sequence[Sequence[Integers]],
+    ranges: Sequence[ByteRange | None] | None = None,
+    prefix: str = "",
+) -> Iterator[ShardJob]:
+    """Yield the task of each shard of a config; `shards` has the rows of its row groups, `ranges` is by row."""
+    starts = [start for start, _ in sources]
+    for number, groups in enumerate(shards):
+        rows = np.concatenate([np.empty(0, np.int64), *groups])
+        needed = np.unique(np.searchsorted(starts, rows, side="right") - 1)
+        own = None if ranges is None else [ranges[row] for row in rows.tolist()]
+        name = f"{config}/train-{number:05d}-of-{len(shards):05d}.parquet"  # as `load_dataset` and the hub expect it
+        yield ShardJob([sources[at] for at in needed], folder, name, schema, groups, own, prefix)
 
 
 def write_shard(job: ShardJob) -> ShardFile:
@@ -298,46 +294,35 @@ def _tables(job: ShardJob, faults: dict[int, str]) -> Iterator[pa.Table]:
     """Yield the row groups and add the faults found in them; the next one is read while one is written."""
     rows = np.concatenate([np.empty(0, np.int64), *job.groups])
     bounds = list(pairwise(accumulate(map(len, job.groups), initial=0)))
+    labels = label_names(job.schema)
+    made = {*labels, *(() if job.ranges is None else ("image",))}
+    names = [name for name in job.schema.names if name not in made]
+    columns = [job.prefix + name if name in TEXTS else name for name in names]
     if (np.diff(rows) > 0).all():
-        texts = take_each(job.sources, (rows[start:stop] for start, stop in bounds), job.columns)
+        texts = take_each(job.sources, (rows[start:stop] for start, stop in bounds), columns)
     else:  # rows from everywhere: the texts of the whole shard are held, and the images of one group
-        whole = gather(job.sources, rows, job.columns)
+        whole = gather(job.sources, rows, columns)
         texts = (whole.slice(start, stop - start) for start, stop in bounds)
-    wnids = local_labels(job.schema)
-    with closing(OpenFiles()) as images:
+    with closing(OpenFiles()) as images, ThreadPoolExecutor(1) as ahead:
 
         def read(start: int, stop: int) -> pa.Table:
-            table = next(texts).rename_columns([name.removeprefix("raw_") for name in job.columns])
+            table = next(texts).rename_columns(names)
+            for name, wnids in labels.items():
+                numbers = pc.index_in(table["wnid"], pa.array(wnids, pa.string()))
+                table = table.append_column(name, numbers.cast(pa.int64()))
             if job.ranges is not None:
                 data, found = images.read_images(job.ranges[start:stop])
                 table = table.append_column("image", image_column(data, table["filename"]))
                 faults.update((int(rows[start + at]), fault) for at, fault in found.items())
                 if found:
                     table = table.filter(pa.array([at not in found for at in range(len(table))]))
-            if wnids is not None:
-                if "label_original" not in table.column_names:
-                    table = table.append_column("label_original", table["label"])
-                labels = pc.index_in(table["wnid"], pa.array(wnids, pa.string())).cast(pa.int64())
-                table = table.set_column(table.column_names.index("label"), "label", labels)
             return table.select(job.schema.names)
 
-        with ThreadPoolExecutor(1) as ahead:
-            upcoming = None
-            for start, stop in bounds:
-                current, upcoming = upcoming, ahead.submit(read, start, stop)
-                if current is not None:
-                    yield current.result()
-            if upcoming is not None:
-                yield upcoming.result()
-
-
-def shard_name(raw: bool, number: int, count: int) -> str:
-    """Return the name of a shard, in the form that `load_dataset` and the hub expect.
-
-    >>> shard_name(False, 0, 12)
-    'data/train-00000-of-00012.parquet'
-    """
-    return f"{'raw' if raw else 'data'}/train-{number:05d}-of-{count:05d}.parquet"
+        upcoming: Future[pa.Table] | None = None
+        for bound in [*bounds, None]:
+            current, upcoming = upcoming, None if bound is None else ahead.submit(read, *bound)
+            if current is not None:
+                yield current.result()
 
 
 def finish_dataset(

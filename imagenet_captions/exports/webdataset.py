@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.captions.compose import draw
-from imagenet_captions.dataset.writing import local_labels
+from imagenet_captions.dataset.writing import label_names
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.flickr.photos import LICENSES
@@ -75,7 +75,7 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     write_json(folder / names[0], {PurePosixPath(name).name: samples for name, (_, samples, _) in shards.items()})
     if split is not None:
         among = job.shards.manifest.classes
-        wnids = local_labels(job.shards.schema()) or classes.wnids(among)
+        wnids = label_names(job.shards.schema())["label"]
         texts = {
             f"{split}/nshards.txt": [str(len(shards))],
             "classnames.txt": [classes.by_wnid(wnid, among).name for wnid in wnids],

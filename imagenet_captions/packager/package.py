@@ -25,6 +25,7 @@ from imagenet_captions.dataset.shards import NEVER_NULL, Shards
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.image_ids import wnids_of
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, provenance
@@ -156,16 +157,13 @@ def _jobs(
     else:
         sizes = [(text + part.size if part else text) if kept[row] else 0 for row, part in enumerate(ranges)]
         plan = writing.plan_groups(wnids, sizes)
-    columns = RAW_ROW if raw else ROW
-    names = [f"raw_{name}" if raw and name in writing.TEXTS else name for name in columns.names]
-    schema = writing.dataset_schema(columns, ranges is not None, among)
-    shards = writing.plan_shards(plan)
-    for number, part in enumerate(shards):
-        groups = [group.start + np.flatnonzero(kept[group.start : group.stop]) for group in part]
-        groups = [group for group in groups if len(group)]
-        images = None if ranges is None else [ranges[row] for group in groups for row in group.tolist()]
-        name = writing.shard_name(raw, number, len(shards))
-        yield writing.ShardJob([(0, captions)], names, folder, name, schema, groups, images)
+    shards = [
+        [start + np.flatnonzero(kept[start:stop]) for start, stop, _ in shard if kept[start:stop].any()]
+        for shard in writing.plan_shards(plan)
+    ]
+    schema = writing.dataset_schema(RAW_ROW if raw else ROW, ranges is not None, among)
+    config, prefix = ("raw", "raw_") if raw else ("data", "")
+    yield from writing.shard_jobs(folder, config, schema, [(0, captions)], shards, ranges, prefix)
 
 
 _REQUIRED = frozenset({CARD, OUTCOMES_FILE})  # datasets of before November 2026 have no description
@@ -267,11 +265,13 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
     ids = {}
     for config, row in (("data", ROW), ("raw", RAW_ROW)):
         names = manifest.shards(config)
+        parts = [chunk for name in names for chunk in read[name].ids.chunks]
+        found_ids = ids[config] = pa.chunked_array(parts, pa.string()).combine_chunks()
+        present = sorted(wnids_of(found_ids).unique().to_pylist())
         for name, rows in names.items():
             found, nulls = read[name].schema, read[name].nulls
-            schema = writing.dataset_schema(row, images and config == "data", manifest.classes)
-            if (local := writing.local_labels(found)) is not None:
-                schema = writing.with_local_labels(schema, local)
+            local = present if "label_original" in found.names else None
+            schema = writing.dataset_schema(row, images and config == "data", manifest.classes, local)
             if not found.equals(schema) or found.metadata != schema.metadata:
                 yield name, "has another schema than this version writes"
                 return
@@ -279,8 +279,6 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
                 yield name, f"has nulls in {column}"
             if len(read[name].ids) != rows:
                 yield name, "has another number of rows than the manifest says"
-        parts = [chunk for name in names for chunk in read[name].ids.chunks]
-        found_ids = ids[config] = pa.chunked_array(parts, pa.string()).combine_chunks()
         if seed is None:
             if len(found_ids) > 1 and not pc.all(pc.less(found_ids[:-1], found_ids[1:])).as_py():
                 yield next(iter(names)), "and its other shards are not sorted by image id"

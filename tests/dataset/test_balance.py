@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering import filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.package import verify
 from tests.dataset.made import Row, make_dataset, read_ids, rows
@@ -41,7 +40,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kept_ids(dataset: Path, out: Path, **settings: Any) -> set[str]:
-    filter_to_ids(dataset, out, FilterSettings(**settings), overwrite=True)
+    ic.filter(dataset, FilterSettings(**settings), out_ids=out, overwrite=True)
     return set(read_ids(out))
 
 

@@ -103,18 +103,6 @@ def test_loading_names_a_damaged_shard(
         load(copy)
 
 
-@pytest.mark.parametrize("noted", [None, {"info": {"features": {"label": {}}}}])
-def test_shards_whose_features_were_edited_are_refused(noted: object, copy: Path, tmp_path: Path) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    for shard in copy.glob("*/*.parquet"):
-        table = pq.read_table(shard)
-        pq.write_table(table.replace_schema_metadata(noted and {"huggingface": json.dumps(noted)}), shard)
-        manifest["files"][shard.relative_to(copy).as_posix()]["bytes"] = shard.stat().st_size
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="the metadata for datasets in the shards lacks columns, or cannot"):
-        ic.filter(copy, ic.FilterSettings(local_labels=True), out=tmp_path / "out")
-
-
 def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_path: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     for name in manifest["files"]:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.dataset.writing import read_outcome_counts
 from imagenet_captions.outcomes import Outcome
@@ -26,7 +25,7 @@ ROWS = rows()
 
 def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
     wanted = {name: settings.pop(name) for name in list(settings) if name in RowConditions.__dataclass_fields__}
-    filter_to_dataset(dataset, out, FilterSettings(RowConditions(**wanted), **settings), workers=1)
+    ic.filter(dataset, FilterSettings(RowConditions(**wanted), **settings), out=out)
     verify(out)
     return out
 
@@ -75,7 +74,7 @@ def test_every_flag(
 def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "lists" / "ids.txt"
     settings = FilterSettings(RowConditions(classes=["dog"], lists=["imagewoof"], contains=["title=dog"]), per_class=2)
-    counts = filter_to_ids(text_dataset, out, settings)
+    counts = ic.filter(text_dataset, settings, out_ids=out)
     record = json.loads(out.with_name("ids.txt.json").read_text())
     assert record == {
         "format": "imagenet-captions export",
@@ -152,7 +151,7 @@ def test_without_images_it_is_the_dataset_packaged_without(image_dataset: Path, 
     with pytest.raises(ic.InputError, match="has no images; leave out `without_images`"):
         filtered(texts, tmp_path / "out", without_images=True)
     with pytest.raises(ic.InputError, match="`without_images` needs `out`"):
-        filter_to_ids(image_dataset, tmp_path / "ids", FilterSettings(without_images=True))
+        ic.filter(image_dataset, FilterSettings(without_images=True), out_ids=tmp_path / "ids")
 
 
 def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:

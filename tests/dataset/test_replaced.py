@@ -11,7 +11,6 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering import filter_to_dataset
 from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.dataset.shards import Replaced, Shards
 from imagenet_captions.exports.export import export
@@ -26,7 +25,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "load": lambda dataset, out: list(ic.load(dataset)),
     "stream": lambda dataset, out: list(ic.load(dataset, streaming=True)),
     "stats": lambda dataset, out: stats(dataset),
-    "filter": lambda dataset, out: filter_to_dataset(dataset, out, FilterSettings(), 1),
+    "filter": lambda dataset, out: ic.filter(dataset, FilterSettings(), out=out),
     "slim": lambda dataset, out: export(dataset, out, ExportSettings("slim")),
     "diff": lambda dataset, out: diff(dataset, dataset, out=out.with_suffix(".tsv")),
 }

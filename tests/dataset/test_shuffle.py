@@ -11,7 +11,6 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.package import verify
 from tests.dataset.made import make_dataset, read_ids, rows
@@ -23,7 +22,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A sorted dataset, and its rows in the order of a seed."""
     folder = tmp_path_factory.mktemp("shuffle")
     sorted_ = make_dataset(folder, rows(20), images=True)
-    filter_to_dataset(sorted_, folder / "shuffled", FilterSettings(shuffle=7, shards=4), workers=1)
+    ic.filter(sorted_, FilterSettings(shuffle=7, shards=4), out=folder / "shuffled")
     return sorted_, folder / "shuffled"
 
 
@@ -63,8 +62,8 @@ def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, giv
     settings = FilterSettings(**{**given, **({"deny": tmp_path / "denied"} if "deny" in given else {})})
     lists = []
     for each in both:
-        filter_to_ids(each, tmp_path / each.name, settings)
-        filter_to_dataset(each, tmp_path / f"{each.name}-rows", settings, workers=1)
+        ic.filter(each, settings, out_ids=tmp_path / each.name)
+        ic.filter(each, settings, out=tmp_path / f"{each.name}-rows")
         verify(tmp_path / f"{each.name}-rows")
         lists.append(read_ids(tmp_path / each.name))
     assert lists[0] == lists[1] == sorted(lists[0])
@@ -78,7 +77,7 @@ def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, giv
 
 def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
     for name, seed, workers in (("two", 7, 2), ("other", 8, 1)):
-        filter_to_dataset(both[0], tmp_path / name, FilterSettings(shuffle=seed, shards=4), workers)
+        ic.filter(both[0], FilterSettings(shuffle=seed, shards=4), out=tmp_path / name, workers=workers)
     assert contents(tmp_path / "two") == contents(both[1])
     assert list(table(tmp_path / "other")) != list(table(both[1]))
     manifest = tmp_path / "other" / "manifest.json"
@@ -90,19 +89,19 @@ def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
 def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
     for raw in (False, True):
         assert diff(*both, raw=raw).equal
-    filter_to_dataset(both[1], tmp_path / "part", FilterSettings(RowConditions(has=["title"])), workers=1)
+    ic.filter(both[1], ic.has("title"), out=tmp_path / "part")
     assert diff(both[0], tmp_path / "part").total.lost > 0
     assert str(ic.stats(both[0])) == str(ic.stats(both[1]))
 
 
 def test_shards(text_dataset: Path, tmp_path: Path) -> None:
-    filter_to_dataset(text_dataset, tmp_path / "16", FilterSettings(shuffle=0), workers=1)
+    ic.filter(text_dataset, FilterSettings(shuffle=0), out=tmp_path / "16")
     assert len(list((tmp_path / "16" / "data").iterdir())) == len(list((tmp_path / "16" / "raw").iterdir())) == 16
     counts = [pq.read_metadata(shard).num_rows for shard in (tmp_path / "16" / "data").iterdir()]
     assert max(counts) - min(counts) <= 1
-    filter_to_dataset(text_dataset, tmp_path / "few", FilterSettings(sample=3, shuffle=0), workers=1)
+    ic.filter(text_dataset, FilterSettings(sample=3, shuffle=0), out=tmp_path / "few")
     assert verify(tmp_path / "few").rows == 3
     with pytest.raises(ic.InputError, match="`shards` is 4, but only 3 rows are left"):
-        filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
+        ic.filter(text_dataset, FilterSettings(sample=3, shuffle=0, shards=4), out=tmp_path / "no")
     with pytest.raises(ic.InputError, match="`shuffle` needs `out`"):
-        filter_to_ids(text_dataset, tmp_path / "ids", FilterSettings(shuffle=1))
+        ic.filter(text_dataset, FilterSettings(shuffle=1), out_ids=tmp_path / "ids")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering import filter_to_dataset
+from imagenet_captions.dataset.filtering import filter
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
@@ -136,7 +136,7 @@ def test_every_stage_tells_its_total(tmp_path: Path, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
     package(captions, dataset, PackageSettings(images=train_folder(tmp_path / "train", images())))
-    filter_to_dataset(dataset, tmp_path / "part", FilterSettings(RowConditions(has=["title"])), 1)
+    filter(dataset, FilterSettings(RowConditions(has=["title"])), out=tmp_path / "part")
     diff(dataset, tmp_path / "part")
     stats(dataset)
     label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))
