@@ -40,16 +40,7 @@ from imagenet_captions.ablations.settings import (
     check_settings,
     write_settings,
 )
-from imagenet_captions.ablations.testing import (
-    FITTED,
-    Fitting,
-    TextSample,
-    labelled_samples,
-    prompt_samples,
-    read_answers,
-    test_run,
-    training_samples,
-)
+from imagenet_captions.ablations.testing import TextSample, read_answers, samples_of, test_run
 from imagenet_captions.engines.local import count_readers
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly, shortened
 from imagenet_captions.evaluation.classifiers import PROMPT_SETS
@@ -281,7 +272,7 @@ def prepare(settings: AblateSettings, before: Mapping[str, tuple[float, ...]] | 
     def tables_of(factors: Sequence[str], sizes: tuple[float, ...]) -> tuple[Table, ...]:
         wanted = replace(ask, sizes=sizes)
         if DOMAIN in factors:
-            wanted = replace(wanted, mixed=inputs.mix(ask.first.name, micro))
+            wanted = replace(wanted, mixed=inputs.mix(ask.datasets[0].name, micro))
         if "distribution" in factors and not sizes:
             named = [inputs.rows(name, pick).count for name, pick in named_picks(ask)]
             wanted = replace(wanted, named=min(named))
@@ -317,7 +308,7 @@ def run_missing(experiment: Experiment, processes: Processes) -> dict[str, str]:
             tests = [open_test_set(name, path, Path(scratch)) for name, path in experiment.tests.items()]
         for number, planned in enumerate(experiment.runs, start=1):
             run, where = planned.run, f"run {number} of {len(experiment.runs)}"
-            without = next((name for name in run.needs if name in untrained), None)
+            without = next((name for name in (run.init, run.model_of) if name in untrained), None)
             if without is not None:
                 untrained[run.name] = f"it needs {without}, which failed"
                 continue
@@ -371,26 +362,19 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
 
 def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) -> None:
     """Test a run, and keep samples of what the first of an arm was given; metrics.json is written last."""
-    run, inputs, settings = planned.run, experiment.inputs, experiment.settings
-    metrics, pictures = experiment.folder(run.name) / METRICS, settings.out / "samples"
+    run, settings, inputs = planned.run, experiment.settings, experiment.inputs
+    metrics = experiment.folder(run.name) / METRICS
     metrics.unlink(missing_ok=True)
     model = load_model(str(experiment.folder(run.model_of or run.name)))
-    fitting = None
-    if run.classifier in FITTED:
-        examples = inputs.chosen(run.data, planned.rows)
-        fitting = Fitting(inputs.data(run.data, planned.rows), inputs.ids(planned.rows))
-        samples = labelled_samples(run.name, examples, pictures)
-    elif run.trains:
-        examples = inputs.chosen(run.data, planned.rows)
-        samples = training_samples(run.name, examples, model, experiment.train_settings(planned), pictures)
-    else:
-        samples = prompt_samples(run.prompts, tests[0].classes)
+    training = experiment.train_settings(planned)
+    samples = samples_of(run, model, training, tests[0].classes, settings.out / "samples")
     experiment.record(run.name, test=experiment.test_asked(run), samples=samples)
     if run.classifier:
         log.info("testing %s on %s", run.name, ", ".join(experiment.tests))
         readers = count_readers(settings.workers, settings.devices)
         reading = Reading(workers=max(1, readers), threads=settings.threads)
-        test_run(run, model, metrics, tests, fitting, reading)
+        data, ids = inputs.data(run.data, planned.rows), inputs.folder / planned.rows.ids
+        test_run(run, model, metrics, tests, data, ids, reading)
 
 
 def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) -> FactorResult:

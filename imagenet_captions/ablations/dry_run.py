@@ -40,13 +40,13 @@ def describe(settings: AblateSettings) -> str:
     micro = settings.preset == "micro"
     ask = settings.ask([_training_set(name, path) for name, path in settings.data.items()])
     if DOMAIN in settings.factors:
-        path = settings.data[ask.first.name]
+        path = settings.data[ask.datasets[0].name]
         if not path.exists():
             raise InputError(
                 f"ablate domain counts the rows of each domain, and {path} is not there; give data that is"
             )
         need = "" if micro else ALL_TEXT  # a micro set gets captions later
-        ask = replace(ask, mixed=plan_mixed(ask.first.name, open_examples(path), micro, need))
+        ask = replace(ask, mixed=plan_mixed(ask.datasets[0].name, open_examples(path), micro, need))
     sizes = {each.name: each.rows for each in (*ask.datasets, ask.mixed) if each is not None}
 
     def rows_of(run: Run) -> Rows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from imagenet_captions.ablations.runs import (
     DARK,
@@ -47,8 +48,6 @@ _LABELLED_QUESTIONS = {
 def make_table(factor: str, ask: Ask) -> Table:
     """Return the runs and comparisons of a factor."""
     make, most, what = _FACTORS[factor]
-    if not ask.datasets:
-        raise InputError(f"ablate {factor} needs `data`; give {what}")
     if len(ask.datasets) > most:
         raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)
@@ -74,9 +73,9 @@ def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     ends = {rows: "" if share == 1 else f"-{rows}" for rows, share in shares.items()}
     arms: list[Run] = []
     for rows, share in shares.items():
-        arms.append(ask.clip(f"clip{ends[rows]}", data, Pick(rows=rows), share=share))
+        arms.append(ask.arm(f"clip{ends[rows]}", data, Pick(rows=rows), share=share))
         if data.labelled:
-            arms.append(ask.supervised(f"supervised{ends[rows]}", data, Pick(rows=rows), share=share))
+            arms.append(ask.arm(f"supervised{ends[rows]}", data, Pick(rows=rows), "supervised", share=share))
     equal = (SEED, STEPS) if preset.micro and not ask.sizes else (SEED,)
     most, *smaller = shares
     comparisons = [
@@ -89,7 +88,7 @@ def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     half = round(data.rows * _STEP_MATCHED)
     if preset.micro or half not in smaller:
         return arms, comparisons
-    arms.append(ask.clip(f"clip-{half}-all-steps", data, Pick(rows=half), steps_of=arms[0].name))
+    arms.append(ask.arm(f"clip-{half}-all-steps", data, Pick(rows=half), steps_of=arms[0].name))
     question = f"Do more images than {half:,} help, in as many steps?"
     return arms, [*comparisons, Comparison(arms[0].arm, arms[-1].arm, question, (SEED, STEPS))]
 
@@ -104,9 +103,18 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     With sizes there are arms for each size of every data set, and only those on the same images are compared here.
     """
     cells = _distributions(ask)
-    arms = []
+    few = "-all" if ask.sizes else f"-{ask.named}" if ask.named else ""
+    arms: list[Run] = []
     for name, (data, pick, share) in cells.items():
-        arms += _supervisions(name, data, pick, share, ask)
+        end = f"-{name}" if len(ask.datasets) == 1 else "" if share == 1 else f"-{pick.rows}"
+        clip = ask.arm(f"clip-{name}", data, pick, share=share, stem=f"clip{end}")
+        arms.append(clip)
+        if data.labelled:
+            stem = f"supervised-matched{end}"
+            arms.append(ask.arm(f"labels-{name}", data, pick, "matched", share=share, stem=stem))
+        named, stem = replace(pick, labels=FROM_TEXT, named_rows=ask.named), f"text-labels{end}{few}"
+        how: dict[str, Any] = {"share": share, "steps_of": clip.name, "stem": stem}
+        arms.append(ask.arm(f"text-labels-{name}", data, named, "matched", **how))
     first, *others = cells
     comparisons = [
         Comparison(
@@ -168,22 +176,11 @@ def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
         raise InputError(
             "ablate distribution compares data sets; give two data sets or more, such as YFCC's beside ours"
         )
-    rows = ask.preset.part_rows(ask.first.rows, _PART)
-    share = rows / ask.preset.part_rows(ask.first.rows)
-    return {f"{kind}-{rows}": (ask.first, Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)}
-
-
-def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: Ask) -> list[Run]:
-    """Return three arms that learn from the images of one distribution in different ways."""
-    end = f"-{name}" if len(ask.datasets) == 1 else "" if share == 1 else f"-{pick.rows}"
-    arms = [ask.clip(f"clip-{name}", data, pick, share=share, stem=f"clip{end}")]
-    if data.labelled:
-        arms.append(ask.matched(f"labels-{name}", data, pick, share=share, stem=f"supervised-matched{end}"))
-    named = replace(pick, labels=FROM_TEXT, named_rows=ask.named)
-    few = "-all" if ask.sizes else f"-{ask.named}" if ask.named else ""
-    stem = f"text-labels{end}{few}"
-    arms.append(ask.matched(f"text-labels-{name}", data, named, share=share, steps_of=arms[0].name, stem=stem))
-    return arms
+    rows = ask.preset.part_rows(ask.datasets[0].rows, _PART)
+    share = rows / ask.preset.part_rows(ask.datasets[0].rows)
+    return {
+        f"{kind}-{rows}": (ask.datasets[0], Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)
+    }
 
 
 def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
@@ -193,7 +190,7 @@ def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
 
 
 def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
-    data = ask.first
+    data = ask.datasets[0]
     if not data.labelled:
         raise InputError(
             f"ablate train-language trains on labels too, and {data.name} has none; "
@@ -202,21 +199,22 @@ def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     pick = Pick(need=ask.preset.need, rows=ask.preset.part_rows(data.rows))
     labels, on_labels = _against_labels(data, pick, ask)
     texts = {
-        "clip-templates": (TEMPLATES, "Do captions say more than the class's name in a sentence?"),
         "clip-title": ("title", "Do tags and descriptions add to titles?"),
         "clip-title-tags": ("title tags", "Do descriptions add to titles and tags?"),
+        "clip-templates": (TEMPLATES, "Do captions say more than the class's name in a sentence?"),
     }
-    arms = [ask.clip("clip", data, pick)]
-    arms += [ask.clip(arm, data, pick, texts[arm][0]) for arm in ("clip-title", "clip-title-tags", "clip-templates")]
+    arms = [ask.arm("clip", data, pick)]
+    arms += [ask.arm(arm, data, pick, caption=caption) for arm, (caption, _) in texts.items()]
     shared = (IMAGES, STEPS, SEED)
-    others = [Comparison("clip", arm, question, shared) for arm, (_, question) in texts.items()]
+    order = ("clip-templates", "clip-title", "clip-title-tags")
+    others = [Comparison("clip", arm, texts[arm][1], shared) for arm in order]
     return [*arms, *labels], [*on_labels, *others]
 
 
 def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run], list[Comparison]]:
     """Return arms with cross-entropy on CLIP's images, by CLIP's recipe (only the loss differs) and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
-    arms = [ask.supervised("supervised", data, pick), ask.matched("supervised-matched", data, pick)]
+    arms = [ask.arm("supervised", data, pick, "supervised"), ask.arm("supervised-matched", data, pick, "matched")]
     own = (IMAGES, STEPS, SEED) if ask.preset.micro else (IMAGES, SEED)
     return arms, [
         Comparison("clip", "supervised-matched", f"{question}, with one recipe?", (IMAGES, STEPS, SEED)),
@@ -225,7 +223,7 @@ def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run],
 
 
 def _test_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
-    data, labelled = ask.first, ask.datasets[-1]
+    data, labelled = ask.datasets[0], ask.datasets[-1]
     if not labelled.labelled:
         raise InputError(
             "ablate test-language fits classifiers without language too, and the data has no labels; "
@@ -235,12 +233,12 @@ def _test_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     fitted = pick if labelled is data else Pick(need="", rows=ask.preset.part_rows(labelled.rows))
     own = ask.preset.prompts
     asked = _PROMPTS[own][1] if own in _PROMPTS else "these sentences"
-    arms = [ask.clip("clip", data, pick)]
+    arms = [ask.arm("clip", data, pick)]
     comparisons = []
 
-    def read(arm: str, question: str, of: TrainingSet, rows: Pick, **how: str) -> None:
+    def read(arm: str, question: str, of: TrainingSet, rows: Pick, **how: Any) -> None:
         """Add an arm that tests CLIP's model with another classifier."""
-        arms.append(ask.clip(f"clip.{arm}", of, rows, "", model_of=arms[0].name, **how))
+        arms.append(ask.arm(f"clip.{arm}", of, rows, caption="", model_of=arms[0].name, **how))
         comparisons.append(Comparison("clip", f"clip.{arm}", question, (MODEL,)))
 
     for prompts, (arm, what) in _PROMPTS.items():
@@ -252,19 +250,19 @@ def _test_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
 
 
 def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
-    data = ask.first
+    data = ask.datasets[0]
     pick = Pick(rows=ask.preset.part_rows(data.rows))
     from_text = replace(pick, labels=FROM_TEXT)
     labels, comparisons = _against_labels(data, pick, ask) if data.labelled else ([], [])
-    clip, simclr = ask.clip("clip", data, pick), ask.arm("simclr", data, pick, "simclr", classifier="")
+    clip, simclr = ask.arm("clip", data, pick), ask.arm("simclr", data, pick, "simclr")
     arms = [
         clip,
         *labels,
         simclr,
-        ask.arm("noclip", data, from_text, "finetune", init=simclr.name, classifier="head"),
-        ask.clip("clip-named", data, replace(pick, named=True), steps_of=clip.name),
+        ask.arm("noclip", data, from_text, "finetune", init=simclr.name),
+        ask.arm("clip-named", data, replace(pick, named=True), steps_of=clip.name),
         # `text-matched` was fine-tuning from scratch in older folders
-        ask.matched("text-matched", data, from_text, steps_of=clip.name, stem="text-matched-scratch"),
+        ask.arm("text-matched", data, from_text, "matched", steps_of=clip.name, stem="text-matched-scratch"),
     ]
     question = "Does CLIP's loss beat SimCLR and labels read off the same captions?"
     comparisons.append(Comparison("clip", "noclip", question, (SEED,)))
@@ -300,7 +298,7 @@ def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     fewest = min(len(data.domains.pool(pick.domains, pick.unseen)) for pick in mixtures.values())
     rows = ask.preset.part_rows(data.rows, fewest / data.rows)
     share = rows / ask.preset.part_rows(data.rows)
-    arms = [ask.clip(arm, data, replace(pick, rows=rows), share=share) for arm, pick in mixtures.items()]
+    arms = [ask.arm(arm, data, replace(pick, rows=rows), share=share) for arm, pick in mixtures.items()]
     return arms, comparisons
 
 

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from imagenet_captions.ablations.micro import assign_domains, write_examples, write_micro_domains
-from imagenet_captions.ablations.rows import Domains, choose_rows, domains_of, nested_order, text_labels, usable_rows
+from imagenet_captions.ablations.micro import DOMAIN_TEXTS, assign_domains, write_examples
+from imagenet_captions.ablations.rows import (
+    Domains,
+    choose_rows,
+    domains_of,
+    nested_order,
+    text_labels,
+    usable_examples,
+)
 from imagenet_captions.ablations.runs import ALL_TEXT, FROM_TEXT, Pick, TrainingSet
 from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
-from imagenet_captions.images.examples import Examples, named_classes, only_ids, open_examples
+from imagenet_captions.images.examples import Examples, named_classes, open_examples, require_classes
 from imagenet_captions.storage.files import read_json, write_json, write_text
 
 
@@ -64,12 +72,14 @@ class Inputs:
         if micro:
             made = self.datasets[found.name] = self.folder / f"{found.name}.parquet"
             if not made.is_file():
-                write_micro_domains(examples, made)
+                labels, classes, domains = examples.labels, require_classes(examples), assign_domains(examples)
+                write_examples(made, examples, labels, classes, DOMAIN_TEXTS, examples.texts, domains)
         return found
 
     def rows(self, name: str, pick: Pick) -> Rows:
         """Return the rows of a data set that a pick selects; they are chosen once."""
-        stem = f"rows/{name}-{pick.key()}"
+        key = hashlib.sha256(json.dumps(asdict(pick), sort_keys=True).encode()).hexdigest()[:10]
+        stem = f"rows/{name}-{key}"
         record = self.folder / f"{stem}.json"
         if not record.is_file():
             ids, facts = self._choose(name, pick)
@@ -83,35 +93,26 @@ class Inputs:
         """Return the table that some rows of a data set are read from."""
         return self.datasets[name] if rows.data is None else self.folder / rows.data
 
-    def ids(self, rows: Rows) -> frozenset[str]:
-        """Return the ids of some rows."""
-        return frozenset((self.folder / rows.ids).read_text(encoding="utf-8").split("\n")) - {""}
-
-    def chosen(self, name: str, rows: Rows) -> Examples:
-        """Return the examples of some rows of a data set."""
-        return only_ids(self.examples(self.data(name, rows)), self.ids(rows))
-
     def _choose(self, name: str, pick: Pick) -> tuple[set[str], Rows]:
         """Return the ids of a pick's rows, and what is known of them."""
         examples = self.examples(self.datasets[name])
-        ids = [examples.image_id(row) for row in range(len(examples))]
-        if len(set(ids)) != len(ids):
+        if len({examples.image_id(row) for row in range(len(examples))}) != len(examples):
             raise InputError(f"{examples.source} has image ids twice, so its rows cannot be identified; correct it")
-        usable = usable_rows(examples, pick.need, ids)
+        usable = usable_examples(examples, pick.need)
+        ids = [usable.image_id(row) for row in range(len(usable))]
 
-        def luma(at: int) -> float:
-            with Image.open(io.BytesIO(examples.image(usable[at]))) as picture:
+        def luma(row: int) -> float:
+            with Image.open(io.BytesIO(usable.image(row))) as picture:
                 return float(np.asarray(picture.convert("L"), np.float64).mean())
 
-        kept = [ids[row] for row in usable]
         try:
             if pick.domains:
-                chosen = domains_of(examples, usable).choose(pick).tolist()
+                chosen = domains_of(usable).choose(pick).tolist()
             else:
-                chosen = choose_rows(kept, examples.labels[usable], pick, luma)
+                chosen = choose_rows(ids, usable.labels, pick, luma)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        wanted = {kept[at] for at in chosen}
+        wanted = {ids[row] for row in chosen}
         return self._named(name, pick, examples, wanted) if pick.reads_texts else (wanted, Rows(len(wanted)))
 
     def _named(self, name: str, pick: Pick, examples: Examples, wanted: set[str]) -> tuple[set[str], Rows]:
@@ -125,8 +126,10 @@ class Inputs:
                 raise nothing
             write_examples(self.folder / made, examples, labels, classes)
         named = self.examples(self.folder / made)
-        all_labels = {named.image_id(row): int(named.labels[row]) for row in range(len(named))}
-        label_of = {image_id: label for image_id, label in all_labels.items() if image_id in wanted}
+        label_of = {}
+        for row, label in enumerate(named.labels.tolist()):
+            if (image_id := named.image_id(row)) in wanted:
+                label_of[image_id] = label
         if not label_of:
             raise nothing
         right = None
@@ -147,6 +150,7 @@ def plan_mixed(name: str, examples: Examples, micro: bool, need: str = ALL_TEXT)
         raise InputError(
             f"`preset='micro'` makes domains of its own, and {examples.source} has a column `{DOMAIN}`; rename it"
         )
-    rows = usable_rows(examples, need, [examples.image_id(row) for row in range(len(examples))])
-    domains = domains_of(examples, rows, assign_domains(examples) if micro else None)
+    if micro:
+        examples = replace(examples, stored_domains=assign_domains(examples))
+    domains = domains_of(usable_examples(examples, need))
     return TrainingSet(f"{name}-domains" if micro else name, len(examples), True, domains)

@@ -129,14 +129,13 @@ def read_words() -> dict[tuple[str, str], list[str]]:
 
 
 class _Writer(NamedTuple):
-    """Writes the texts of one image; each random decision follows from the seed, the id and the decision's name."""
+    """Writes the texts of one image; each random decision follows from the id and the decision's name."""
 
     name: str
     image_id: str
-    seed: int
 
     def draw(self, purpose: str) -> int:
-        return draw(self.seed, f"micro {purpose}", self.image_id)
+        return draw(0, f"micro {purpose}", self.image_id)
 
     def happens(self, purpose: str, share: float) -> bool:
         return self.draw(purpose) < share * 2**64
@@ -187,8 +186,8 @@ class _Writer(NamedTuple):
         return kept if set(own) <= set(kept) else [*kept[:-1], *own]  # the name is never the tag that is cut
 
 
-def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -> Texts:
-    """Return texts for an RGB image, `uint8` of [height, width, 3]; the same image, id, class and seed give the same.
+def micro_texts(pixels: Pixels, class_name: str, image_id: str) -> Texts:
+    """Return texts for an RGB image, `uint8` of [height, width, 3]; the same image, id and class give the same.
 
     The caption is the title, the tags and the description, as captions of the dataset are by default.
 
@@ -199,7 +198,7 @@ def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -
     name = " ".join(class_name.split())
     if not name or len(name) > _LONGEST_NAME:
         raise InputError(f"the class name {quoted(class_name)} is empty or too long; give 1 to {_LONGEST_NAME} letters")
-    writer = _Writer(name, image_id, seed)
+    writer = _Writer(name, image_id)
     looks = writer.looks(pixels)
     named = writer.happens("named", NAMED)
     others, description, tags = False, "", []
@@ -225,39 +224,24 @@ NOISE = 24.0  # standard deviation, of 255; independent for each pixel and chann
 CONTRAST = 0.4  # of the distance to the image's own mean that is left
 
 
-def blur(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """Return the image through a Gaussian blur, which has no randomness."""
-    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(BLUR_RADIUS)))
+SHIFTS = ("blur", "noise", "contrast")
 
 
-def noise(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """Return the image with Gaussian noise; the same seed and id give the same noise."""
-    generator = np.random.Generator(np.random.PCG64(draw(seed, "micro noise", image_id)))
-    return _as_pixels(pixels + generator.normal(0, NOISE, pixels.shape))
+def shift_pixels(shift: str, pixels: Pixels, image_id: str) -> Pixels:
+    """Return an image under a shift; the noise follows from the id, and the other shifts have no randomness.
 
-
-def contrast(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """Return the image with its pixels drawn towards their mean, which has no randomness.
-
-    >>> contrast(np.array([[[0, 0, 0], [200, 200, 200]]], np.uint8)).tolist()
+    >>> shift_pixels("contrast", np.array([[[0, 0, 0], [200, 200, 200]]], np.uint8), "a").tolist()
     [[[60, 60, 60], [140, 140, 140]]]
     """
-    mean = pixels.mean(axis=(0, 1))
-    return _as_pixels(mean + CONTRAST * (pixels - mean))
-
-
-def _as_pixels(values: npt.NDArray[np.float64]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-
-SHIFTS: dict[str, Callable[[Pixels, str, int], Pixels]] = {"blur": blur, "noise": noise, "contrast": contrast}
-
-
-def shifted(shift: str, data: bytes, image_id: str, seed: int = 0) -> bytes:
-    """Return an image under a shift as a PNG file, which keeps every pixel."""
-    sink = io.BytesIO()
-    Image.fromarray(SHIFTS[shift](read_pixels(data, image_id), image_id, seed)).save(sink, "PNG")
-    return sink.getvalue()
+    if shift == "blur":
+        return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(BLUR_RADIUS)))
+    if shift == "noise":
+        generator = np.random.Generator(np.random.PCG64(draw(0, "micro noise", image_id)))
+        shifted = pixels + generator.normal(0, NOISE, pixels.shape)
+    else:
+        mean = pixels.mean(axis=(0, 1))
+        shifted = mean + CONTRAST * (pixels - mean)
+    return np.clip(np.rint(shifted), 0, 255).astype(np.uint8)
 
 
 def read_pixels(data: bytes, image_id: str) -> Pixels:
@@ -280,58 +264,38 @@ def with_texts(source: Path, made: Path) -> Path:
     examples = open_examples(source)
     if any(examples.texts(row) != Texts() for row in range(len(examples))):
         return source
-    write_micro_dataset(examples, made)
+    classes = require_classes(examples)
+
+    def texts(row: int) -> Texts:
+        image_id = examples.image_id(row)
+        pixels = read_pixels(examples.image(row), image_id)
+        return micro_texts(pixels, classes[int(examples.labels[row])].name, image_id)
+
+    write_examples(made, examples, examples.labels, classes, TEXTS, texts)
     return made
 
 
-def write_micro_dataset(examples: Examples, out: Path, seed: int = 0) -> None:
-    """Write labeled images with texts made for them, which an image's id decides together with the seed."""
-
-    def described(row: dict[str, Any], at: int) -> dict[str, Any]:
-        pixels = read_pixels(row["image"]["bytes"], row["image_id"])
-        return {**row, **vars(micro_texts(pixels, row["class_name"], row["image_id"], seed))}
-
-    write_examples(out, examples, examples.labels, require_classes(examples), TEXTS, described)
-
-
-def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, Path]:
+def write_micro_shifts(source: Path, folder: Path) -> dict[str, Path]:
     """Write a test set for each shift that is not there yet, as FOLDER/micro-SHIFT.parquet."""
-    written = {f"micro-{name}": folder / f"micro-{name}.parquet" for name in SHIFTS}
+    written = {f"micro-{shift}": folder / f"micro-{shift}.parquet" for shift in SHIFTS}
     examples = open_examples(source)
     for shift, path in zip(SHIFTS, written.values(), strict=True):
-
-        def change(row: dict[str, Any], at: int, shift: str = shift) -> dict[str, Any]:
-            row["image"]["bytes"] = shifted(shift, row["image"]["bytes"], row["image_id"], seed)
-            return row
-
         if not path.is_file():
-            write_examples(path, examples, examples.labels, require_classes(examples), (), change)
+            domains = [shift] * len(examples)
+            write_examples(path, examples, examples.labels, require_classes(examples), domains=domains)
     return written
 
 
-def assign_domains(examples: Examples, seed: int = 0) -> list[str]:
+def assign_domains(examples: Examples) -> list[str]:
     """Return the domain of each image: natural for half of each class, and the shifts in turn for the others."""
     ids = [examples.image_id(row) for row in range(len(examples))]
-    order = nested_order(ids, examples.labels, seed)
-    names, shifts, turn = [NATURAL] * len(ids), list(SHIFTS), Counter[int]()
+    order = nested_order(ids, examples.labels, 0)
+    names, turn = [NATURAL] * len(ids), Counter[int]()
     for row in order[(len(order) + 1) // 2 :]:
         label = int(examples.labels[row])
-        names[row] = shifts[(turn[label] + label) % len(shifts)]
+        names[row] = SHIFTS[(turn[label] + label) % len(SHIFTS)]
         turn[label] += 1
     return names
-
-
-def write_micro_domains(examples: Examples, out: Path, seed: int = 0) -> None:
-    """Write the images with their texts and a column `domain`, each under the shift of its domain."""
-    domains = assign_domains(examples, seed)
-
-    def change(row: dict[str, Any], at: int) -> dict[str, Any]:
-        if domains[at] != NATURAL:
-            row["image"]["bytes"] = shifted(domains[at], row["image"]["bytes"], row["image_id"], seed)
-        return {**row, **vars(examples.texts(at)), "domain": domains[at]}
-
-    columns = (*TEXTS, pa.field("domain", pa.string()))
-    write_examples(out, examples, examples.labels, require_classes(examples), columns, change)
 
 
 _LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
@@ -341,6 +305,7 @@ TEXTS = (
     pa.field("tags", pa.list_(pa.string())),
     pa.field("caption", pa.string()),
 )
+DOMAIN_TEXTS = (*TEXTS, pa.field("domain", pa.string()))
 
 
 def write_examples(
@@ -349,9 +314,13 @@ def write_examples(
     labels: Ints,
     classes: Sequence[Class],
     columns: Sequence[pa.Field] = (),
-    change: Callable[[dict[str, Any], int], dict[str, Any]] = lambda row, at: row,
+    texts: Callable[[int], Texts] | None = None,
+    domains: Sequence[str] | None = None,
 ) -> None:
-    """Write the examples that have a label as Parquet that `datasets` knows the features of, each row changed."""
+    """Write the examples that have a label as Parquet that `datasets` knows the features of.
+
+    `columns` are written beside the label, from the texts of a row; images are under the shifts of their domains.
+    """
     schema = pa.schema([*_LABELLED, *columns])
     kinds: dict[str, Any] = {field.name: {"dtype": "string", "_type": "Value"} for field in schema}
     kinds["image"] = {"_type": "Image"}
@@ -359,18 +328,24 @@ def write_examples(
     if "tags" in kinds:
         kinds["tags"] = [{"dtype": "string", "_type": "Value"}]
     schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
-    rows = (
-        change(
-            {
-                "image": {"bytes": examples.image(at), "path": examples.image_id(at)},
-                "image_id": examples.image_id(at),
-                "label": int(labels[at]),
-                "class_name": classes[int(labels[at])].name,
-            },
-            at,
-        )
-        for at in np.flatnonzero(labels >= 0).tolist()
-    )
+
+    def row_of(at: int) -> dict[str, Any]:
+        image_id, data, label = examples.image_id(at), examples.image(at), int(labels[at])
+        domain = domains[at] if domains else NATURAL
+        if domain != NATURAL:
+            sink = io.BytesIO()  # as PNG, which keeps every pixel
+            Image.fromarray(shift_pixels(domain, read_pixels(data, image_id), image_id)).save(sink, "PNG")
+            data = sink.getvalue()
+        return {
+            "image": {"bytes": data, "path": image_id},
+            "image_id": image_id,
+            "label": label,
+            "class_name": classes[label].name,
+            "domain": domain,
+            **(vars(texts(at)) if texts else {}),
+        }
+
+    rows = map(row_of, np.flatnonzero(labels >= 0).tolist())
     with replacing(path) as partial, open_parquet_writer(partial, schema) as writer:
         for batch in in_batches(rows, _ROWS):
             writer.write_table(pa.Table.from_pylist(batch, schema))

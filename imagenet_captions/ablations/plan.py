@@ -70,8 +70,9 @@ def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callab
         if run.model_of is not None:
             found[run.name] = replace(found[run.model_of], run=run, recipe=recipe, rows=rows)
             continue
-        check_share(recipe, settings.processes)
-        size = step_size(rows.count, run.batch_size, settings.processes * recipe.accumulate)
+        processes = settings.devices * settings.nodes
+        check_share(recipe, processes)
+        size = step_size(rows.count, run.batch_size, processes * recipe.accumulate)
         steps, at_most = run.epochs * (rows.count // size), rows.at_most
         if run.steps_of is not None:
             steps, at_most = found[run.steps_of].steps, found[run.steps_of].steps_at_most

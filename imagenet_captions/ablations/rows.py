@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +18,13 @@ from imagenet_captions.training.data import make_sampler, with_captions
 Ints = npt.NDArray[np.int64]
 
 
-def usable_rows(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
-    """Return the rows that have the needed caption, and a label if the data has labels."""
-    rows = range(len(examples)) if examples.classes is None else np.flatnonzero(examples.labels >= 0).tolist()
+def usable_examples(examples: Examples, need: str) -> Examples:
+    """Return the examples that have the needed caption, and a label if the data has labels."""
+    if examples.classes is not None:
+        examples = select(examples, np.flatnonzero(examples.labels >= 0))
     if not need:
-        return list(rows)
-    some = select(examples, list(rows))
-    captioned = with_captions(some, make_sampler(some, CaptionTemplate.parse(need), seed=0))
-    kept = {captioned.image_id(row) for row in range(len(captioned))}
-    return [row for row in rows if ids[row] in kept]
+        return examples
+    return with_captions(examples, make_sampler(examples, CaptionTemplate.parse(need), seed=0))
 
 
 def text_labels(texts: Iterable[Texts], classes: Sequence[Class]) -> Ints:
@@ -123,52 +119,33 @@ _PAPERS = {
 _ONE_IN = 5  # classes of another data set are held out
 
 
-@dataclass(frozen=True, eq=False)
 class Domains:
-    """The id, label and domain of every row that can be trained on, and the names of the classes."""
+    """The id, label and domain of every row that can be trained on, and the names of the classes.
 
-    ids: Sequence[str]
-    labels: Ints
-    names: npt.NDArray[np.str_]
-    classes: Sequence[str]
+    `natural` is the domain of photos, and each of the `others` is the test domain once. No compositional arm sees the
+    classes with the labels `held_out` in its test domain: they are the paper's, or a seeded fifth.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, ids: Sequence[str], labels: Ints, names: Sequence[str], classes: Sequence[str]) -> None:
+        self.ids, self.labels, self.names = ids, labels, np.asarray(names, np.str_)
+        found = [name for name in np.unique(self.names).tolist() if name]
+        self.natural = next((name for name in _NATURAL if name in found), "")
+        self.others = tuple(name for name in found if name != self.natural)
         if not self.natural or len(self.others) < 2:
-            found = ", ".join(shortened(name, 40) for name in self._found[:9]) or "none"
+            listed = ", ".join(shortened(name, 40) for name in found[:9]) or "none"
             raise InputError(
                 f"the column `{DOMAIN}` needs {' or '.join(map(repr, _NATURAL))} and two other domains, and it has "
-                f"{found}; name the photos {_NATURAL[0]!r}"
+                f"{listed}; name the photos {_NATURAL[0]!r}"
             )
-        if len(self.classes) < 2:
-            raise InputError(f"the factor domain holds out classes, and the data has {len(self.classes)}; give more")
-
-    @cached_property
-    def _found(self) -> tuple[str, ...]:
-        return tuple(name for name in np.unique(self.names).tolist() if name)
-
-    @cached_property
-    def natural(self) -> str:
-        """The domain of photos."""
-        return next((name for name in _NATURAL if name in self._found), "")
-
-    @cached_property
-    def others(self) -> tuple[str, ...]:
-        """The other domains, each of which is the test domain once."""
-        return tuple(name for name in self._found if name != self.natural)
-
-    @cached_property
-    def held_out(self) -> tuple[int, ...]:
-        """The labels that no compositional arm sees in its test domain: the paper's, or a seeded fifth."""
-        names = [name.replace("_", " ").casefold() for name in self.classes]
-        if set(names) >= _PAPERS:
-            return tuple(label for label, name in enumerate(names) if name in _PAPERS)
-        order = sorted(range(len(names)), key=lambda label: sampling_key(f"held out {names[label]}", 0))
-        return tuple(sorted(order[: max(1, len(names) // _ONE_IN)]))
-
-    @property
-    def held_out_names(self) -> list[str]:
-        """The names of the classes that are held out."""
-        return [self.classes[label] for label in self.held_out]
+        if len(classes) < 2:
+            raise InputError(f"the factor domain holds out classes, and the data has {len(classes)}; give more")
+        plain = [name.replace("_", " ").casefold() for name in classes]
+        if set(plain) >= _PAPERS:
+            self.held_out = [label for label, name in enumerate(plain) if name in _PAPERS]
+        else:
+            order = sorted(range(len(plain)), key=lambda label: sampling_key(f"held out {plain[label]}", 0))
+            self.held_out = sorted(order[: max(1, len(plain) // _ONE_IN)])
+        self.held_out_names = [classes[label] for label in self.held_out]
 
     def pool(self, domains: Sequence[str], unseen: str = "") -> Ints:
         """Return the rows of these domains, without those of held-out classes in the domain `unseen`."""
@@ -178,7 +155,7 @@ class Domains:
     def choose(self, pick: Pick) -> Ints:
         """Return the rows of a pick, sorted: an even sample of its pool over domains and classes."""
         rows = self.pool(pick.domains, pick.unseen)
-        groups = np.unique(self.names[rows], return_inverse=True)[1] * len(self.classes) + self.labels[rows]
+        groups = np.unique(self.names[rows], return_inverse=True)[1] * (int(self.labels.max()) + 1) + self.labels[rows]
         order = nested_order([self.ids[row] for row in rows], groups, pick.seed)
         return np.sort(rows[order[: pick.rows]])
 
@@ -197,19 +174,13 @@ class Domains:
         return np.isin(examples.labels[examples.labels >= 0], inside)
 
 
-def domains_of(examples: Examples, rows: Sequence[int], names: Sequence[str] | None = None) -> Domains:
-    """Return the domains of some rows: those of the column `domain`, or `names` for all rows.
-
-    Raises InputError for data without labels or domains.
-    """
-    if names is None:
-        names = examples.domains
-    if names is None or examples.classes is None:
+def domains_of(examples: Examples) -> Domains:
+    """Return the domains of the examples; raises InputError for data without labels or domains."""
+    names, classes = examples.domains, examples.classes
+    if names is None or classes is None:
         raise InputError(
             f"ablate domain needs labels and a column `{DOMAIN}`, and {examples.source} lacks one of them; "
             "give a Parquet file that has both"
         )
-    kept = np.asarray(rows, np.int64)
-    ids = [examples.image_id(row) for row in rows]
-    classes = [each.name for each in examples.classes]
-    return Domains(ids, examples.labels[kept], np.asarray(names, np.str_)[kept], classes)
+    ids = [examples.image_id(row) for row in range(len(examples))]
+    return Domains(ids, examples.labels, names, [each.name for each in classes])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.classifiers import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -55,10 +52,6 @@ class Pick:
         """Whether the pick needs the texts of the rows."""
         return self.named or self.labels == FROM_TEXT
 
-    def key(self) -> str:
-        """Return a short name, different for each pick, for files."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
-
 
 @dataclass(frozen=True)
 class Run:
@@ -98,11 +91,6 @@ class Run:
     def trains(self) -> bool:
         """Whether the run has its own training."""
         return self.model_of is None
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The runs that must be done before."""
-        return tuple(name for name in (self.init, self.model_of) if name is not None)
 
 
 @dataclass(frozen=True)
@@ -154,7 +142,7 @@ class Table:
 
 @dataclass(frozen=True)
 class AblationPreset:
-    """The recipe of each role with its batch size and epochs, and how the factors are varied.
+    """The batch size and epochs of each role, and how the factors are varied.
 
     In `micro`, arms of fewer images see each of them more often, so that all take as many steps and only the data
     differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes; `need` is the caption
@@ -162,7 +150,6 @@ class AblationPreset:
     """
 
     micro: bool
-    recipes: Mapping[str, str]
     budgets: Mapping[str, tuple[int, int]]
     shares: tuple[float, ...]
     need: str
@@ -185,26 +172,19 @@ class AblationPreset:
             return self
         return replace(self, budgets={role: (min(size, most), epochs) for role, (size, epochs) in self.budgets.items()})
 
-    def with_changes(self, epochs: int | None, prompts: str | None) -> AblationPreset:
-        """Return the preset with this number of epochs for every recipe, and other prompts for zero-shot arms."""
-        if prompts is not None:
-            read_prompts(prompts)  # raises InputError for prompts that cannot be read
-        budgets = {role: (size, epochs or own) for role, (size, own) in self.budgets.items()}
-        return replace(self, budgets=budgets, prompts=prompts or self.prompts)
 
-
+# The recipe of each role, and how its runs are tested unless an arm says otherwise.
 _ROLES = {
-    "contrastive": "contrastive",
-    "supervised": "supervised",
-    "matched": "supervised-matched",
-    "simclr": "simclr",
-    "finetune": "finetune",
+    "contrastive": ("contrastive", ZERO_SHOT),
+    "supervised": ("supervised", "head"),
+    "matched": ("supervised-matched", "head"),
+    "simclr": ("simclr", ""),
+    "finetune": ("finetune", "head"),
 }
 PRESETS: Mapping[str, AblationPreset] = {
     "paper": AblationPreset(
         micro=False,
-        recipes=_ROLES,
-        budgets={role: (find_recipe(name).batch_size, find_recipe(name).epochs) for role, name in _ROLES.items()},
+        budgets={role: (find_recipe(name).batch_size, find_recipe(name).epochs) for role, (name, _) in _ROLES.items()},
         shares=(1, 0.5, 0.25, 0.125),
         need="title",
         prompts="80",
@@ -212,7 +192,6 @@ PRESETS: Mapping[str, AblationPreset] = {
     # Five experiments, 23 trainings of 46,000 to 64,000 images.
     "micro": AblationPreset(
         micro=True,
-        recipes={role: f"micro-{recipe}" for role, recipe in _ROLES.items()},
         budgets=dict.fromkeys(_ROLES, (50, 16)) | {"simclr": (100, 16)},
         shares=(1, 0.5, 0.25),
         need=ALL_TEXT,
@@ -247,11 +226,6 @@ class Ask:
     mixed: TrainingSet | None = None
     sizes: tuple[float, ...] = ()
 
-    @property
-    def first(self) -> TrainingSet:
-        """The data that most factors are studied on."""
-        return self.datasets[0]
-
     def shares(self, data: TrainingSet, fewest: int) -> dict[int, float]:
         """Return the sizes that a data set has, the largest first, each with its share of a full arm's rows."""
         full = self.preset.part_rows(data.rows)
@@ -262,18 +236,30 @@ class Ask:
         return {each: each / full for each in kept}
 
     def arm(
-        self, arm: str, data: TrainingSet, pick: Pick, role: str, *, share: float = 1.0, stem: str = "", **more: Any
+        self,
+        arm: str,
+        data: TrainingSet,
+        pick: Pick,
+        role: str = "contrastive",
+        *,
+        share: float = 1.0,
+        stem: str = "",
+        **more: Any,
     ) -> Run:
         """Return an arm in a role of the preset; `share` is that of a full arm's rows, for as many steps as that.
 
-        The folder of its run is named after `stem`, if it is not the arm, for the same training in every table.
+        The folder of its run is named after `stem`, if it is not the arm, for the same training in every table. `more`
+        are values of the run in place of the role's.
         """
         batch_size, epochs = self.preset.budgets[role]
         if self.preset.micro:
             epochs = round(epochs / share)
         need = "" if pick.need in ("", ALL_TEXT) else f"-with-{pick.need}"
-        recipe = self.preset.recipes[role]
-        own = {"prompts": self.preset.prompts} if more.get("classifier", ZERO_SHOT) == ZERO_SHOT else {}
+        recipe, classifier = _ROLES[role]
+        recipe = f"micro-{recipe}" if self.preset.micro else recipe
+        values = {"classifier": classifier, "caption": ALL_TEXT if role == "contrastive" else "", **more}
+        if values["classifier"] == ZERO_SHOT:
+            values.setdefault("prompts", self.preset.prompts)
         return Run(
             name=f"{data.name}-{stem or arm}{need}",
             arm=arm,
@@ -285,17 +271,5 @@ class Ask:
             batch_size=min(batch_size, pick.named_rows or batch_size),
             epochs=epochs,
             seed=-1,
-            **{**own, **more},
+            **values,
         )
-
-    def clip(self, arm: str, data: TrainingSet, pick: Pick, caption: str = ALL_TEXT, **more: Any) -> Run:
-        """Return an arm that trains CLIP on captions."""
-        return self.arm(arm, data, pick, "contrastive", caption=caption, **more)
-
-    def supervised(self, arm: str, data: TrainingSet, pick: Pick, **more: Any) -> Run:
-        """Return an arm that trains with cross-entropy on labels, by its own recipe."""
-        return self.arm(arm, data, pick, "supervised", classifier="head", **more)
-
-    def matched(self, arm: str, data: TrainingSet, pick: Pick, **more: Any) -> Run:
-        """Return an arm that trains with cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule."""
-        return self.arm(arm, data, pick, "matched", classifier="head", **more)

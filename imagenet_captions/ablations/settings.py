@@ -19,7 +19,7 @@ from imagenet_captions.training.recipes import ACCUMULATE, PRECISIONS
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
 
 if TYPE_CHECKING:
-    from imagenet_captions.ablations.runs import AblationPreset, Ask, TrainingSet
+    from imagenet_captions.ablations.runs import Ask, TrainingSet
 
 log = logging.getLogger(__name__)
 
@@ -125,14 +125,13 @@ class AblateSettings:
     keep_every: int | None = option("Keep a checkpoint of every training each N epochs, for `trajectories`.", least=1)
 
     def __post_init__(self) -> None:
+        from imagenet_captions.evaluation.classifiers import read_prompts
         from imagenet_captions.evaluation.robustness.tables import SHIFTS
 
         check(self)
         for factor in self.factors:
             if factor not in EVERY_FACTOR:
                 raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
-        if self.seeds > 100:
-            raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
         if self.sizes and not {"size", "distribution"} & set(self.factors):
             raise InputError(f"`sizes` has no effect on {', '.join(self.factors)}; leave it out")
         for size in self.sizes or ():
@@ -143,26 +142,19 @@ class AblateSettings:
                 raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
             raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
-        self.preset_of()  # raises InputError for prompts that cannot be read
-
-    @property
-    def processes(self) -> int:
-        """The number of processes that train together."""
-        return self.devices * self.nodes
-
-    def preset_of(self) -> AblationPreset:
-        """Return the preset with the user's values in place of its own."""
-        from imagenet_captions.ablations.runs import PRESETS
-
-        return PRESETS[self.preset].with_changes(self.epochs, self.prompts)
+        if self.prompts is not None:
+            read_prompts(self.prompts)
 
     def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
-        """Return the request that tables are made for."""
-        from imagenet_captions.ablations.runs import Ask
+        """Return the request that tables are made for, with the user's values in place of the preset's."""
+        from imagenet_captions.ablations.runs import PRESETS, Ask
 
         if not datasets:
             raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
-        preset = self.preset_of().for_rows(min(each.rows for each in datasets))
+        preset = PRESETS[self.preset]
+        budgets = {role: (size, self.epochs or epochs) for role, (size, epochs) in preset.budgets.items()}
+        preset = replace(preset, budgets=budgets, prompts=self.prompts or preset.prompts)
+        preset = preset.for_rows(min(each.rows for each in datasets))
         return Ask(tuple(datasets), preset, tuple(range(self.seeds)), sizes=self.sizes or ())
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from imagenet_captions.ablations.runs import Run
@@ -29,7 +28,9 @@ from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.files import replacing
 from imagenet_captions.training.batches import Feed
+from imagenet_captions.training.data import open_rows
 from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.train import open_training_set
 
 FITTED = ("linear-probe", "prototypes", "k-shot")  # classifiers that are made from labeled images
 _SHOWN = 3
@@ -38,35 +39,25 @@ _SHOTS = 16  # images a class for k-shot classification
 Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right
 
 
-@dataclass(frozen=True)
-class Fitting:
-    """The labeled images that a classifier without language is made from."""
-
-    data: Path
-    ids: frozenset[str]
-
-
 def test_run(
-    run: Run,
-    model: Model,
-    metrics_file: Path,
-    tests: Sequence[TestSet],
-    fitting: Fitting | None,
-    reading: Reading,
+    run: Run, model: Model, metrics_file: Path, tests: Sequence[TestSet], train: Path, ids: Path, reading: Reading
 ) -> None:
-    """Measure a run's model on all test sets; metrics.json is written last."""
-    device = reading.torch_device()
+    """Measure a run's model on all test sets; metrics.json is written last.
+
+    A classifier without language is made from the images of `train` whose ids are in the file `ids`.
+    """
+    device, fitted = reading.torch_device(), run.classifier in FITTED
 
     def features_of(examples: Examples) -> tuple[npt.NDArray[np.float32], Labels]:
-        assert fitting is not None
-        rows = [row for row in range(len(examples)) if examples.image_id(row) in fitting.ids]
+        wanted = set(ids.read_text(encoding="utf-8").splitlines())
+        rows = [row for row in range(len(examples)) if examples.image_id(row) in wanted]
         found = extract(model, select(examples, rows), FEATURES, reading, what="training images")
         return found.values, np.asarray(rows, np.int64)[found.indices]
 
     settings = ClassifierSettings(
         kind=run.classifier,
         prompts=run.prompts or None,
-        train=fitting.data if fitting else None,
+        train=train if fitted else None,
         k=_SHOTS if run.classifier == "k-shot" else None,
         seed=run.seed,
     )
@@ -99,45 +90,39 @@ class TextSample:
     label: str
 
 
-def training_samples(
-    name: str, examples: Examples, model: Model, settings: TrainSettings, folder: Path
+def samples_of(
+    run: Run, model: Model, training: TrainSettings, classes: Sequence[Class], folder: Path
 ) -> list[TextSample]:
-    """Return the first images of a run's first step, from the loader that trains it; pictures go into `folder`."""
-    head = require_classes(examples) if settings.recipe.needs.labels else ()
-    batch = next(iter(Feed(examples, head, model, replace(settings, workers=1))))
+    """Return the first images of a run's first step, from the loader that trains it; pictures go into `folder`.
+
+    For an arm that only tests they are images that its classifier is made from, or sentences, of the test's classes.
+    """
+    if run.classifier in FITTED:
+        examples = open_rows(training.data, training.ids)
+        classes = require_classes(examples)
+        with Image.open(io.BytesIO(examples.image(0))) as picture:
+            size = min(CLIP_224.size, *picture.size)
+        transform = EvalTransform(ImageSpec(size=size))
+        rows = range(0, len(examples), max(1, len(examples) // _SHOWN))[:_SHOWN]  # most sets are sorted by class
+        views = [[transform(examples.image(row)) for row in rows]]
+        texts, labels = [""] * len(rows), [classes[int(examples.labels[row])].name for row in rows]
+    elif run.trains:
+        examples, head = open_training_set(training)
+        batch = next(iter(Feed(examples, head, model, replace(training, workers=1))))
+        views = [[*each[:_SHOWN]] for each in (batch.images, batch.other) if each is not None]
+        labels = [head[int(label)].name if head else "" for label in batch.labels[:_SHOWN]]
+        texts = list(batch.texts[:_SHOWN]) if batch.texts else [""] * len(labels)
+    else:
+        sentences = read_prompts(run.prompts)
+        views, labels = [], [each.name for each in classes[:_SHOWN]]
+        texts = [sentences[at % len(sentences)].replace("{}", name) for at, name in enumerate(labels)]
     samples = []
-    for at in range(min(_SHOWN, len(batch))):
-        pictures = [_write_picture(batch.images[at], folder / f"{name}-{at}.png")]
-        if batch.other is not None:
-            pictures.append(_write_picture(batch.other[at], folder / f"{name}-{at}-other-view.png"))
-        label = head[int(batch.labels[at])].name if head else ""
-        samples.append(TextSample(tuple(pictures), batch.texts[at] if batch.texts else "", label))
+    for at, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        names = []
+        for view, ending in zip(views, ("", "-other-view"), strict=False):
+            names.append(f"{run.name}-{at}{ending}.png")
+            with replacing(folder / names[-1]) as partial:
+                pixels = np.ascontiguousarray(view[at].permute(1, 2, 0).numpy())
+                Image.fromarray(pixels).save(partial, "PNG")
+        samples.append(TextSample(tuple(names), text, label))
     return samples
-
-
-def labelled_samples(name: str, examples: Examples, folder: Path) -> list[TextSample]:
-    """Return some of the labeled images that a classifier is made from."""
-    with Image.open(io.BytesIO(examples.image(0))) as picture:
-        size = min(CLIP_224.size, *picture.size)
-    transform, classes = EvalTransform(ImageSpec(size=size)), require_classes(examples)
-    samples = []
-    rows = range(0, len(examples), max(1, len(examples) // _SHOWN))  # most sets are sorted by class
-    for at, row in enumerate(rows[:_SHOWN]):
-        picture_file = _write_picture(transform(examples.image(row)), folder / f"{name}-{at}.png")
-        samples.append(TextSample((picture_file,), "", classes[int(examples.labels[row])].name))
-    return samples
-
-
-def prompt_samples(prompts: str, classes: Sequence[Class]) -> list[TextSample]:
-    """Return some of the sentences that a zero-shot classifier is made from."""
-    sentences = read_prompts(prompts)
-    names = [each.name for each in classes[:_SHOWN]]
-    return [TextSample((), sentences[at % len(sentences)].replace("{}", name), name) for at, name in enumerate(names)]
-
-
-def _write_picture(pixels: torch.Tensor, path: Path) -> str:
-    """Write uint8 [3, h, w] as a PNG, pixel by pixel, and return the file's name."""
-    shown = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-    with replacing(path) as partial:
-        shown.save(partial, "PNG")
-    return path.name

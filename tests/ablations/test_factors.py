@@ -71,7 +71,8 @@ def test_every_table_is_in_order_and_compares_arms_that_differ_in_what_is_asked(
         names = [run.name for run in table.runs]
         assert len(set(names)) == len(names)
         for at, run in enumerate(table.runs):
-            assert all(need in names[:at] for need in run.needs), f"{run.name} comes before what it needs"
+            needed = {run.init, run.model_of, run.steps_of} - {None}
+            assert needed <= set(names[:at]), f"{run.name} comes before what it needs"
             unnamed = replace(run, arm="")
             assert same.setdefault(run.name, unnamed) == unnamed, "one training has one name in every table"
         assert all([run.seed for run in runs] == [0, 1] for runs in table.arms().values())
@@ -152,8 +153,8 @@ def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwi
     assert [arms[f"clip{arm}"].prompts for arm in ("", ".no-prompt", ".one-prompt")] == ["80", "none", "one"]
     own = tmp_path / "sentences.txt"
     own.write_text("a sketch of a {}\n")
-    preset = PRESETS["micro"].with_changes(None, str(own))
-    table = make_table("test-language", Ask((LABELLED,), preset, (0,)))
+    settings = AblateSettings(("test-language",), {}, tmp_path, "micro", prompts=str(own))
+    table = make_table("test-language", settings.ask([LABELLED]))
     assert [run.prompts for run in table.runs if run.classifier == "zero-shot"] == [str(own), "none", "one", "80"]
 
 
@@ -219,14 +220,13 @@ def test_what_arms_share_is_said() -> None:
         ("train-language", (TEXTS_ONLY,), "label-by-text"),
         ("test-language", (TEXTS_ONLY,), "give a labelled data set"),
         ("distribution", (LABELLED,), "give two data sets or more"),
-        ("size", (), "needs `data`"),
         ("size", (TrainingSet("few", 6, True),), "6 images are too few"),
     ],
 )
 def test_a_table_of_wrong_data_is_refused(factor: str, datasets: tuple[TrainingSet, ...], words: str) -> None:
     preset = PRESETS["paper"]
     with pytest.raises(InputError, match=words):
-        make_table(factor, Ask(datasets, preset.for_rows(min((each.rows for each in datasets), default=16)), (0,)))
+        make_table(factor, Ask(datasets, preset.for_rows(min(each.rows for each in datasets)), (0,)))
 
 
 def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:

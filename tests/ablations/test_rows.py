@@ -14,13 +14,12 @@ import pytest
 
 from imagenet_captions.ablations.ablate import ablate
 from imagenet_captions.ablations.factors import make_table
-from imagenet_captions.ablations.inputs import Rows, plan_mixed
+from imagenet_captions.ablations.inputs import Inputs, Rows, plan_mixed
 from imagenet_captions.ablations.micro import (
-    SHIFTS,
     assign_domains,
     read_pixels,
-    write_micro_dataset,
-    write_micro_domains,
+    shift_pixels,
+    with_texts,
 )
 from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
 from imagenet_captions.ablations.rows import Domains, choose_rows, long_tail_counts, nested_order, text_labels
@@ -39,7 +38,7 @@ def made_domains() -> Domains:
     rows = [(name, label, at) for name, size in SIZES.items() for label in range(10) for at in range(size)]
     ids = [f"{name}_{label}_{at}" for name, label, at in rows]
     labels = np.array([label for _, label, _ in rows], np.int64)
-    return Domains(ids, labels, np.array([name for name, _, _ in rows]), CLASSES)
+    return Domains(ids, labels, [name for name, _, _ in rows], CLASSES)
 
 
 def table_of(preset: str = "micro") -> Table:
@@ -98,9 +97,9 @@ def test_the_papers_classes_are_held_out_of_domainnet() -> None:
     names = ["The_Eiffel_Tower", "aircraft_carrier", "axe", "banana", "barn", "bed", "candle", "lion", "mountain"]
     names += ["necklace", "penguin", "pizza", "saxophone", "television", "tractor", "traffic_light", "zebra", "zigzag"]
     labels = np.arange(3 * len(names)) % len(names)
-    domains = np.repeat(["real", "quickdraw", "sketch"], len(names))
+    domains = np.repeat(["real", "quickdraw", "sketch"], len(names)).tolist()
     found = Domains([str(at) for at in range(len(labels))], labels, domains, names)
-    assert found.held_out == tuple(range(1, 16))
+    assert found.held_out == list(range(1, 16))
     assert found.natural == "real"
     assert found.others == ("quickdraw", "sketch")
 
@@ -141,18 +140,18 @@ def test_a_column_of_domains_is_read_beside_the_images(tmp_path: Path) -> None:
 
 
 def test_micro_domains_are_the_shifts_and_half_stays_natural(tmp_path: Path) -> None:
-    write_micro_dataset(open_examples(write_micro_set(tmp_path / "set.parquet", 24)), tmp_path / "texts.parquet")
-    before = open_examples(tmp_path / "texts.parquet")
-    write_micro_domains(before, tmp_path / "domains.parquet")
-    after = open_examples(tmp_path / "domains.parquet")
+    path = with_texts(write_micro_set(tmp_path / "set.parquet", 24), tmp_path / "texts.parquet")
+    before = open_examples(path)
+    Inputs(tmp_path, {"set": path}).mix("set", micro=True)
+    after = open_examples(tmp_path / "set-domains.parquet")
     names = assign_domains(before)
     assert Counter(names) == {"natural": 36, "blur": 12, "noise": 12, "contrast": 12}
-    assert pq.read_table(tmp_path / "domains.parquet")["domain"].to_pylist() == names
+    assert pq.read_table(tmp_path / "set-domains.parquet")["domain"].to_pylist() == names
     for row, name in enumerate(names):
         image_id = before.image_id(row)
         assert (after.image_id(row), after.texts(row)) == (image_id, before.texts(row))
         pixels = read_pixels(before.image(row), image_id)
-        wanted = pixels if name == "natural" else SHIFTS[name](pixels, image_id, 0)
+        wanted = pixels if name == "natural" else shift_pixels(name, pixels, image_id)
         assert np.array_equal(read_pixels(after.image(row), image_id), wanted)
     assert after.classes == before.classes
 
