@@ -62,8 +62,9 @@ def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> 
     """Return the key from a file with FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or else from the environment."""
     values = environment
     if key_file is not None:
-        text = read_text(require_local(key_file, "the key file", "a key does not travel"), "the key file")
-        pairs = (line.strip().removeprefix("export ").partition("=") for line in text.splitlines())
+        path = require_local(key_file, "the key file", "a key does not travel")
+        lines = read_text(path, "the key file").splitlines()
+        pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
         values = {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
     key = values.get(_KEY, "").strip()
     if not key:

@@ -10,7 +10,6 @@ import logging
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ def crawl(
                 Interrupts("the call") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
             ):
-                bar.smoothing = 0  # the pace of the whole run, whatever the wait before a line of the log
+                bar.smoothing = 0  # shows the pace of the whole run, waits included
                 run = _Run(connected, answers, settings, tools, report, bar)
                 end = run.ask_for((photo_id.as_py() for photo_id in photos), interrupts)
             done = report.found + report.not_found + report.private
@@ -167,8 +166,8 @@ class _Run:
     ) -> None:
         self._client, self._store, self._settings, self._tools = client, store, settings, tools
         self._report, self._bar = report, bar
-        self._waiting: list[tuple[float, int, str]] = []  # heap of photos to ask for again: time, order, photo
-        self._failed: Counter[str] = Counter()  # calls for these photos, in this run
+        # A heap of the photos to ask for again: when, in which order, which photo, and its failed calls in this run.
+        self._waiting: list[tuple[float, int, str, int]] = []
         self._in_a_row = self._pauses = 0
         # The wall clock, by which an earlier run left its pace and its pause in the store, may have been set since: no
         # wait is longer than an interval, and no pause longer than the longest one that is believed.
@@ -191,35 +190,33 @@ class _Run:
                 self._bar.update(0)  # a line of the log every half minute, however long the wait
                 continue
             if again:
-                photo_id = heapq.heappop(self._waiting)[2]
+                _, _, photo_id, failed = heapq.heappop(self._waiting)
             else:
-                photo_id, fresh = str(fresh), next(photos, None)
+                photo_id, failed, fresh = str(fresh), 0, next(photos, None)
                 self._report.asked += 1
             turn = max(self._next_call, now - _SLACK)
             self._next_call = turn + self._interval
             if self._interval:  # saved before the call, so that a run that is killed keeps to the pace too
                 self._store.save_call(self._tools.wall() - (now - turn))
             self._report.calls += 1
-            end = self._act(photo_id, self._client.get_info(photo_id))
+            end = self._act(photo_id, failed, self._client.get_info(photo_id))
         return end
 
-    def _act(self, photo_id: str, attempt: Attempt) -> Verdict | None:
+    def _act(self, photo_id: str, failed: int, attempt: Attempt) -> Verdict | None:
         """Do what the policy decides about an attempt; return the verdict if it ends the run."""
         tries, wall = self._settings.tries, self._tools.wall
         answer = policy.read_answer(photo_id, attempt, wall())
         ever = self._store.failures(photo_id) if answer.state is State.WAITING else 0
-        failures = Failures(self._failed[photo_id], ever, self._in_a_row, self._pauses)
+        failures = Failures(failed, ever, self._in_a_row, self._pauses)
         decision = policy.decide(answer, failures, tries, self._tools.chance())
         state, now = decision.state, self._tools.clock()
         if answer.state is State.WAITING:
             left = state if state is State.UNREACHABLE else State.WAITING
             self._store.save_failure(photo_id, left, answer.reason)
             self._in_a_row += ever < tries  # what failed in all earlier runs says nothing about the host
-            self._failed[photo_id] += 1
         if state in FINAL_STATES:
             self._store.save_answer(photo_id, state, attempt.body, int(wall()))
             self._in_a_row = self._pauses = 0
-            del self._failed[photo_id]  # which a Counter may lack
             report = self._report
             report.left -= 1
             report.found += state is State.OK
@@ -231,9 +228,10 @@ class _Run:
             self._report.unreachable += 1
             self._bar.update()
         elif state is State.WAITING:
-            heapq.heappush(self._waiting, (now + decision.seconds, self._report.calls, photo_id))
+            moment = now + decision.seconds
+            heapq.heappush(self._waiting, (moment, self._report.calls, photo_id, failed + 1))
         elif state is State.BUSY:
-            heapq.heappush(self._waiting, (now, self._report.calls, photo_id))
+            heapq.heappush(self._waiting, (now, self._report.calls, photo_id, failed))
             self._next_call = max(self._next_call, now + decision.seconds)
             self._in_a_row += 1
             self._pauses += 1

@@ -51,7 +51,7 @@ _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
 # <image_id><tab or spaces><address>, in bytes: an address need not be UTF-8.
 _LINE = rf"^[ \t\r]*(?:\xef\xbb\xbf)?{_ID}[ \t\r\n]"
-_ADDRESS = r"(?s)^[ \t\r]*[^ \t\r\n]+(?P<url>[ \t\r\n].*)$"
+_BEFORE_THE_ADDRESS = r"^[ \t\r]*[^ \t\r\n]+"
 _BLANK = r"^(?:\xef\xbb\xbf)?[ \t\r\n\v\f]*$"
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 _SHOWN_LENGTH, _MOST_OTHERS, _BETWEEN = 200, 5, " | "
@@ -152,8 +152,8 @@ class _Lists:
         self.add_bad(unreadable, f"list {number}: lines without an image id, the first is line {first}")
         if not readable:
             raise InputError(
-                f"the URL list {path} has no line of an image id and an address; give a list such as ImageNet's "
-                "fall11_urls.txt"
+                f"the URL list {path} has no line of an image id and an address; "
+                "give a list such as ImageNet's fall11_urls.txt"
             )
 
     def add_wanted(self, wanted: WantedIds) -> None:
@@ -203,11 +203,12 @@ def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> 
         numbers = _numbers(ids)
         found = wanted.take(np.searchsorted(wanted, numbers), mode="clip") == numbers
         ids, rows = ids.filter(pa.array(found)), rows[found]
-    urls = as_text(pc.extract_regex(lines.take(pa.array(rows)), _ADDRESS).flatten()[0])
+    urls = as_text(pc.replace_substring_regex(lines.take(pa.array(rows)), _BEFORE_THE_ADDRESS, ""))
     photo_ids, ranks = read_addresses(urls)
     candidates = pa.table([ids, pa.array(ranks), photo_ids, urls], schema=_CANDIDATES)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), _BLANK)
-    return _Block(candidates, outside, len(lines), len(readable), odd[~blank.to_numpy(zero_copy_only=False)])
+    odd = odd[~blank.to_numpy(zero_copy_only=False)]
+    return _Block(candidates, outside, len(lines), len(readable), odd)
 
 
 def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -218,8 +219,15 @@ def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:
             best = _best(table)
             photo = pc.equal(best["rank"], _KEPT)
             matched, denied = deny.drop(best.filter(photo))
-            others = pa.concat_tables([_without_photo(best.filter(pc.invert(photo))), denied])
-            yield matched.select(MATCHES.names), others.sort_by("image_id")
+            rest = best.filter(pc.invert(photo))
+            ids = {name: rest[name] for name in ("image_id", "wnid")}
+            outcomes = pa.array([outcome.value for outcome in RANKED]).take(rest["rank"])
+            urls = [shortened(url, _SHOWN_LENGTH) for url in rest["url"].to_pylist()]
+            addresses = pa.array(urls, pa.string()), rest["detail"].combine_chunks()
+            details = pc.binary_join_element_wise(*addresses, _BETWEEN, null_handling="skip")
+            details = pc.if_else(pc.equal(details, ""), None, details)
+            others = outcome_rows(outcomes, len(rest), detail=details, **ids)
+            yield matched.select(MATCHES.names), pa.concat_tables([others, denied]).sort_by("image_id")
 
 
 def _best(table: pa.Table) -> pa.Table:
@@ -242,14 +250,6 @@ def _best(table: pa.Table) -> pa.Table:
         details[place] = _BETWEEN.join(remarks) or None
     best = table.take(pa.array(heads)).append_column("detail", pa.array(details, pa.string()))
     return best.append_column("wnid", wnids_of(best["image_id"]))
-
-
-def _without_photo(rows: pa.Table) -> pa.Table:
-    urls = pa.array([shortened(url, _SHOWN_LENGTH) for url in rows["url"].to_pylist()], pa.string())
-    details = pc.binary_join_element_wise(urls, rows["detail"].combine_chunks(), _BETWEEN, null_handling="skip")
-    outcomes = pa.array([outcome.value for outcome in RANKED]).take(rows["rank"])
-    ids = {name: rows[name] for name in ("image_id", "wnid")}
-    return outcome_rows(outcomes, len(rows), detail=pc.if_else(pc.equal(details, ""), None, details), **ids)
 
 
 class _Groups:

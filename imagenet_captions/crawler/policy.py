@@ -106,7 +106,8 @@ def read_answer(photo_id: str, attempt: Attempt, now: float) -> Verdict:
     parsed = parse_body(attempt.body)
     too_many = parsed is None and _TOO_MANY in attempt.body[:2000]  # which may also be a photo's title
     if too_many or attempt.status == 429 or (attempt.status == 503 and attempt.retry_after):
-        return Verdict(State.BUSY, f"HTTP {attempt.status}", _seconds_asked(attempt.retry_after, now))
+        asked = _seconds_asked(attempt.retry_after, now)
+        return Verdict(State.BUSY, f"HTTP {attempt.status}", asked)
     if attempt.status != 200 and (parsed is None or parsed.get("stat") != "fail"):
         return Verdict(State.WAITING, f"HTTP {attempt.status}")
     if parsed is None:
@@ -147,12 +148,13 @@ def decide(answer: Verdict, failures: Failures, tries: int, chance: float) -> Ve
     if state in FINAL_STATES or state is State.REFUSED:
         return answer
     if failures.in_a_row + 1 >= FAILURES_IN_A_ROW:
-        return Verdict(State.STOPPED, f"{failures.in_a_row + 1} calls in a row failed, the last one with {reason}")
+        return Verdict(State.STOPPED, f"{FAILURES_IN_A_ROW} calls in a row failed, the last one with {reason}")
     if state is State.BUSY:
-        pauses = failures.pauses + 1
-        if pauses >= PAUSES_IN_A_ROW:
-            return Verdict(State.STOPPED, f"the host asked for a pause {pauses} times in a row ({reason})")
-        return Verdict(state, reason, max(min(FIRST_PAUSE * 2.0**failures.pauses, LONGEST_PAUSE), answer.seconds))
+        if failures.pauses + 1 >= PAUSES_IN_A_ROW:
+            asked = f"the host asked for a pause {PAUSES_IN_A_ROW} times in a row"
+            return Verdict(State.STOPPED, f"{asked} ({reason})")
+        pause = min(FIRST_PAUSE * 2.0**failures.pauses, LONGEST_PAUSE)
+        return Verdict(state, reason, max(pause, answer.seconds))
     if failures.photo_in_run + 1 >= (min(tries, TRIES_AGAIN) if failures.photo_ever >= tries else tries):
         return Verdict(State.UNREACHABLE, reason)
     wait = min(FIRST_WAIT * 2.0 ** min(failures.photo_in_run, 60), LONGEST_WAIT)

@@ -146,15 +146,17 @@ def read_addresses(urls: pa.StringArray) -> Addresses:
     >>> read.photo_ids.to_pylist(), [RANKED[rank].value for rank in read.ranks]
     (['155697786', None], ['kept', 'not_flickr'])
     """
-    short = pc.less_equal(pc.binary_length(urls), MAX_LENGTH)
+    short = pc.less_equal(pc.binary_length(urls), MAX_LENGTH).to_numpy(zero_copy_only=False)
     photo_ids = pc.struct_field(pc.extract_regex(urls, _STATIC), [0])
-    photo = pc.and_(pc.is_valid(photo_ids), short)
-    elsewhere = pc.and_not(pc.match_substring_regex(urls, _PLAIN), pc.match_substring_regex(urls, _NEAR_FLICKR))
-    elsewhere = pc.and_(elsewhere, short)
-    ranks = np.where(photo.to_numpy(zero_copy_only=False), _RANK[Outcome.KEPT], _RANK[Outcome.NOT_FLICKR])
-    rest = pc.invert(pc.or_(photo, elsewhere))
-    if pc.any(rest).as_py():
-        read = [read_address(url) for url in urls.filter(rest).to_pylist()]
-        ranks[rest.to_numpy(zero_copy_only=False)] = [_RANK[address.outcome] for address in read]
-        photo_ids = pc.replace_with_mask(photo_ids, rest, pa.array([a.photo_id for a in read], pa.string()))
+    photo = photo_ids.is_valid().to_numpy(zero_copy_only=False) & short
+    others = urls.filter(pa.array(~photo))
+    plain, near = (pc.match_substring_regex(others, pattern) for pattern in (_PLAIN, _NEAR_FLICKR))
+    rest = ~short
+    rest[~photo] |= pc.or_(pc.invert(plain), near).to_numpy(zero_copy_only=False)
+    ranks = np.where(photo, _RANK[Outcome.KEPT], _RANK[Outcome.NOT_FLICKR])
+    if rest.any():
+        read = [read_address(url) for url in urls.filter(pa.array(rest)).to_pylist()]
+        ranks[rest] = [_RANK[address.outcome] for address in read]
+        found = pa.array([address.photo_id for address in read], pa.string())
+        photo_ids = pc.replace_with_mask(photo_ids, pa.array(rest), found)
     return Addresses(photo_ids, ranks)

@@ -55,9 +55,9 @@ class Denylist:
                 continue
             if (entry := _read_entry(text)) is None:
                 raise InputError(
-                    f"line {number} of the denylist {path} is not understood: {quoted(text)}; give a photo id, an "
-                    "owner's NSID such as 11632020@N00, the address of a photo's or owner's page, or a file name, one "
-                    "a line"
+                    f"line {number} of the denylist {path} is not understood: {quoted(text)}; "
+                    "give a photo id, an owner's NSID such as 11632020@N00, the address of a photo's "
+                    "or owner's page, or a file name, one a line"
                 )
             kind, name = entry
             found[kind].add(name)

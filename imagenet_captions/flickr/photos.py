@@ -72,8 +72,8 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
             found.append(entry.id)
     if not found:
         raise InputError(
-            f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) or one of "
-            f"{', '.join(families)}, with or without a version as in by-2.0"
+            f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) "
+            f"or one of {', '.join(families)}, with or without a version as in by-2.0"
         )
     return tuple(found)
 
@@ -122,7 +122,8 @@ class Survival:
 
     def add(self, photo_id: str, photo: PhotoRecord | None) -> None:
         """Count a photo; without a record, Flickr has it no longer, or shows it to nobody."""
-        close = int(photo_id) // _WIDTH if photo_id.isdecimal() else 0  # a list of matches may have been edited
+        # A list of matches may have been edited.
+        close = int(photo_id) // _WIDTH if photo_id.isdecimal() else 0
         if photo is None:
             self._gone[close] += 1
             return

@@ -41,8 +41,4 @@ class ImageSpec:
             raise InputError(f"a standard deviation must be above 0, not {min(self.std)}")
 
 
-# openai/CLIP clip.py, and torchvision's reference training of ImageNet models.
-CLIP_224 = ImageSpec()
-IMAGENET_224 = ImageSpec(
-    mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bilinear", crop_fraction=0.875
-)
+CLIP_224 = ImageSpec()  # openai/CLIP clip.py

@@ -130,14 +130,11 @@ def read_samples(tar: TarReader, contents: Container[str] = (), largest: int = 0
 def json_object(content: bytes) -> dict[str, Any] | None:
     """Return what a .json says, in values that Arrow can store; None if it is not a JSON object."""
     try:
-        value = json.loads(content.decode("utf-8-sig", "replace"), parse_int=_bounded)
+        text = content.decode("utf-8-sig", "replace")
+        value = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_NUMBER else None)
     except (ValueError, RecursionError):
         return None
     return {name: _storable(each) for name, each in value.items()} if isinstance(value, dict) else None
-
-
-def _bounded(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else None
 
 
 def _storable(value: Any) -> Any:

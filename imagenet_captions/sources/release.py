@@ -95,7 +95,12 @@ class ReleaseSource(RawSource):
                 else:
                     outside[wnid] += 1
             if good:
-                yield _raw_batch(good)
+                names = ("image_id", "wnid", "title", "description", "tags", "detail")
+                columns: dict[str, Any] = dict(zip(names, zip(*good, strict=True), strict=True))
+                columns["source"] = ["release"] * len(good)
+                unknown = [None] * len(good)
+                arrays = [pa.array(columns.get(each.name, unknown), each.type) for each in RAW]
+                yield pa.RecordBatch.from_arrays(arrays, schema=RAW)
         if not found:
             first = f" ({drops[0]['detail']})" if drops else ""
             raise InputError(
@@ -184,14 +189,6 @@ def _decoded(text: bytes) -> list[msgspec.Raw]:
             raise
         whole = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
         return _ELEMENTS.decode(whole)
-
-
-def _raw_batch(records: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    names = ("image_id", "wnid", "title", "description", "tags", "detail")
-    columns: dict[str, Any] = dict(zip(names, zip(*records, strict=True), strict=True))
-    columns["source"] = ["release"] * len(records)
-    arrays = [pa.array(columns.get(field.name, [None] * len(records)), field.type) for field in RAW]
-    return pa.RecordBatch.from_arrays(arrays, schema=RAW)
 
 
 @contextmanager

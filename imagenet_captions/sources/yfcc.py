@@ -197,12 +197,13 @@ def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbe
 def _joined(photos: pa.Table, images: pa.Table) -> pa.Table:
     """Return the columns of a raw record, and the address, of images beside their photos."""
     stills = pc.if_else(photos["is_video"], STILL, None)
-    remarks = zip(stills.to_pylist(), photos["detail"].to_pylist(), images["detail"].to_pylist(), strict=True)
+    remarks = zip(*(each.to_pylist() for each in (stills, photos["detail"], images["detail"])), strict=True)
     columns = dict(zip(photos.column_names, photos.columns, strict=True))
     columns |= {name: images[name] for name in ("image_id", "wnid", "url")}
     columns["source"] = pa.repeat("yfcc100m", len(photos))
     columns["retrieved_at"] = pa.nulls(len(photos))  # YFCC100M is of 2014, without a date
-    columns["detail"] = pa.array(["; ".join(filter(None, each)) or None for each in remarks], pa.string())
+    details = ["; ".join(filter(None, each)) or None for each in remarks]
+    columns["detail"] = pa.array(details, pa.string())
     return pa.table(columns)
 
 
@@ -287,7 +288,8 @@ def _ids_in(lines: pa.BinaryArray, layout: int) -> Numbers:
     _, offsets, block = lines.buffers()
     tabs = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\t"))
     whole = np.diff(np.searchsorted(tabs, np.frombuffer(offsets, np.int32))) == layout - 1
-    ids = pc.extract_regex(lines, rf"^(?:[^\t\n]*\t){{{PHOTO_ID_AT[layout]}}}(?P<id>{_PHOTO_ID})\t").flatten()[0]
+    before = rf"(?:[^\t\n]*\t){{{PHOTO_ID_AT[layout]}}}"
+    ids = pc.extract_regex(lines, rf"^{before}(?P<id>{_PHOTO_ID})\t").flatten()[0]
     rows = np.flatnonzero(whole & ids.is_valid().to_numpy(zero_copy_only=False))
     numbers = np.zeros(len(lines), np.int64)
     numbers[rows] = ids.take(pa.array(rows)).cast(pa.string()).cast(pa.int64())

@@ -188,16 +188,10 @@ def test_a_proxy_is_bounded_too(monkeypatch: pytest.MonkeyPatch, answer: bytes, 
         assert ask("http://flickr.invalid/services/rest/", seconds=2.0) == attempt
 
 
-def test_the_body_comes_back_byte_for_byte() -> None:
-    answer = ok("7", title={"_content": "Füchse im Schnee 🦊"})
-    with FlickrStandIn({"7": answer}) as flickr:
-        assert ask(flickr.endpoint) == Attempt(200, json.dumps(answer, ensure_ascii=False).encode())
-    assert ask(flickr.endpoint).failure in ("NewConnectionError", "ConnectionError")
-
-
 def test_the_key_travels_in_the_body_alone_and_the_secret_never() -> None:
-    with hostile(answering(http(b"{}"))) as server:
-        assert ask(server.endpoint) == Attempt(200, b"{}")
+    with hostile(answering(http(b"\xff{}"))) as server:
+        assert ask(server.endpoint) == Attempt(200, b"\xff{}")
+    assert ask(server.endpoint).failure in ("NewConnectionError", "ConnectionError")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert KEY.encode() not in head
     assert f"api_key={KEY}".encode() in body

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,37 +20,50 @@ from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandI
 from imagenet_captions.errors import InputError, StoppedEarly
 from tests.crawler.crawl_tools import KEY, SECRET, World, attempt, ok, real_tools, write_matches
 
-UNLIMITED = CrawlSettings(rate="unlimited", endpoint="http://127.0.0.1:9/")
 GONE, PRIVATE = attempt(failure(1, "Photo not found")), attempt(failure(2, "Permission denied"))
-
-
-def states(store: Path, *photo_ids: str) -> list[str]:
-    with StoreReader(store) as reader:
-        found = [reader.get(photo_id) for photo_id in photo_ids]
-    return [stored.state.value if stored else "-" for stored in found]
 
 
 def numbers(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
+def good(photo_id: str) -> Attempt:
+    return attempt(ok(photo_id))
+
+
+class Crawled(World):
+    """A world in which some photos are crawled."""
+
+    def __init__(self, folder: Path, photos: Sequence[str], respond: Callable[[str], Attempt] = good) -> None:
+        super().__init__(respond)
+        self.matches, self.store = write_matches(folder, photos), folder / "photos.sqlite"
+
+    def crawl(self, sleep: Callable[[float], None] | None = None, **settings: Any) -> CrawlReport:
+        tools = replace(self.tools(), sleep=sleep or self.sleep)
+        return crawl(self.matches, self.store, CrawlSettings(**settings), tools)
+
+    def states(self, *photo_ids: str) -> list[str]:
+        with StoreReader(self.store) as reader:
+            found = [reader.get(photo_id) for photo_id in photo_ids]
+        return [stored.state.value if stored else "-" for stored in found]
+
+    def gaps(self) -> list[float]:
+        return [later - earlier for (earlier, _), (later, _) in pairwise(self.calls)]
+
+
 def test_each_photo_is_asked_for_once(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ["5", "3", "5", "9", "3", "4"]), tmp_path / "photos.sqlite"
     answers = {"5": attempt(ok("5")), "3": GONE, "9": PRIVATE, "4": attempt(ok("4"))}
-    world = World(answers.__getitem__)
-    report = crawl(matches, store, CrawlSettings(), world.tools())
+    world = Crawled(tmp_path, ["5", "3", "5", "9", "3", "4"], answers.__getitem__)
+    assert world.crawl() == CrawlReport(asked=4, found=2, not_found=1, private=1, calls=4)
     assert [photo_id for _, photo_id in world.calls] == ["5", "3", "9", "4"]
-    assert report == CrawlReport(asked=4, found=2, not_found=1, private=1, calls=4)
-    assert states(store, "5", "3", "9", "4") == ["ok", "not_found", "private", "ok"]
-    again = crawl(matches, store, CrawlSettings(), world.tools())
-    assert (again.asked, again.calls, len(world.calls)) == (0, 0, 4)
+    assert world.states("5", "3", "9", "4") == ["ok", "not_found", "private", "ok"]
+    assert world.crawl() == CrawlReport()
 
 
 def test_a_limit_counts_photos_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(7)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: attempt(ok(photo_id)))
+    world = Crawled(tmp_path, numbers(7))
     for found, left in ((3, 4), (3, 1), (1, 0), (0, 0)):
-        report = crawl(matches, store, CrawlSettings(limit=3), world.tools())
+        report = world.crawl(limit=3)
         assert (report.found, report.left, report.calls) == (found, left, found)
 
 
@@ -59,135 +74,121 @@ def test_all_faults_together_lose_nothing(tmp_path: Path) -> None:
         tools = real_tools(timeout=2.0, skip_waits=True)  # no ordinary answer takes so long
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), tools)
     assert (report.found, report.left) == (40, 0)
-    assert Counter(request.photo_id for request in flickr.requests if request.outcome == "ok") == dict.fromkeys(
-        numbers(40), 1
-    )
+    answered = Counter(request.photo_id for request in flickr.requests if request.outcome == "ok")
+    assert answered == dict.fromkeys(numbers(40), 1)
 
 
 def test_a_bad_key_stops_at_the_first_answer_and_marks_nothing(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(30)), tmp_path / "photos.sqlite"
-    world = World(lambda _: attempt(failure(100, "Invalid API Key (Key has expired)")))
+    world = Crawled(tmp_path, numbers(30), lambda _: attempt(failure(100, "Invalid API Key (Key has expired)")))
     with pytest.raises(InputError, match=r"code 100: Invalid API Key \(Key has expired\).*check the key"):
-        crawl(matches, store, CrawlSettings(), world.tools())
+        world.crawl()
     assert len(world.calls) == 1
-    assert set(states(store, *numbers(30))) == {"-"}
+    assert set(world.states(*numbers(30))) == {"-"}
 
 
 def test_a_dead_host_stops_the_run_soon_and_it_goes_on_later(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(500)), tmp_path / "photos.sqlite"
-    answers = [attempt(ok(str(number))) for number in range(20)]
-    world = World(lambda photo_id: answers[int(photo_id)] if int(photo_id) < 20 else Attempt(failure="ConnectTimeout"))
+    dead = Attempt(failure="ConnectTimeout")
+    world = Crawled(tmp_path, numbers(500), lambda photo_id: good(photo_id) if int(photo_id) < 20 else dead)
     with pytest.raises(StoppedEarly, match=r"50 calls .* ConnectTimeout; .*: 20, photos left: 480; .* same command"):
-        crawl(matches, store, CrawlSettings(), world.tools())
+        world.crawl()
     assert len(world.calls) == 70
     assert world.now - 1000 < 300
-    world.respond = lambda photo_id: attempt(ok(photo_id))
-    report = crawl(matches, store, CrawlSettings(), world.tools())
+    world.respond = good
+    report = world.crawl()
     assert (report.found, report.left) == (480, 0)
 
 
 def test_photos_that_always_fail_hold_nothing_up_for_ever(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: Attempt(500) if int(photo_id) % 2 else attempt(ok(photo_id)))
+    world = Crawled(tmp_path, numbers(60), lambda photo_id: Attempt(500) if int(photo_id) % 2 else good(photo_id))
     for _ in range(12):
         try:
-            report = crawl(matches, store, CrawlSettings(), world.tools())
+            report = world.crawl()
             break
         except StoppedEarly:
             continue
     assert (report.unreachable, report.left) == (30, 30)
-    assert Counter(states(store, *numbers(60))) == {"ok": 30, "unreachable": 30}
-    calls = len(world.calls)
-    again = crawl(matches, store, CrawlSettings(), world.tools())
-    assert (again.unreachable, again.left, len(world.calls) - calls) == (30, 30, 30 * 3)
-    world.respond = lambda photo_id: attempt(ok(photo_id))
-    assert crawl(matches, store, CrawlSettings(), world.tools()).found == 30
+    assert Counter(world.states(*numbers(60))) == {"ok": 30, "unreachable": 30}
+    again = world.crawl()
+    assert (again.unreachable, again.left, again.calls) == (30, 30, 30 * 3)
+    world.respond = good
+    assert world.crawl().found == 30
 
 
 def test_the_pace_holds_over_days_failures_oversleeping_and_a_late_call_included(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(4000)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: Attempt(500) if len(world.calls) % 7 == 0 else attempt(ok(photo_id)), 0.2)
+    world = Crawled(tmp_path, numbers(4000))
+    world.respond = lambda photo_id: Attempt(500) if len(world.calls) % 7 == 0 else good(photo_id)
+    world.call_seconds = 0.2
 
     def oversleep(seconds: float) -> None:
         world.now += seconds + (5.0 if len(world.calls) == 50 else 0.015)
 
-    crawl(matches, store, CrawlSettings(), replace(world.tools(), sleep=oversleep))
+    world.crawl(oversleep)
     times = [moment for moment, _ in world.calls]
     assert len(times) > 4500
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.97
+    assert min(world.gaps()) > 0.97
     assert all(times[index + 3600] - times[index] >= 3600 - 0.03 for index in range(0, len(times) - 3600, 100))
     assert len(times) / (times[-1] - times[0]) > 0.99
 
 
 def test_the_pace_holds_over_restarts_and_set_clocks(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(400)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: attempt(ok(photo_id)))
+    world = Crawled(tmp_path, numbers(400))
     for run in range(40):
-        crawl(matches, store, CrawlSettings(limit=10), world.tools())
+        world.crawl(limit=10)
         world.now += 0.3
         world.wall_offset += (-7200, 0, -40 * 365 * 86400, 0)[run % 4]
-    times = [moment for moment, _ in world.calls]
-    assert len(times) == 400
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.97
-    assert times[-1] - times[0] < 450  # a clock set back by decades holds nothing up
+    assert len(world.calls) == 400
+    assert min(world.gaps()) > 0.97
+    assert sum(world.gaps()) < 450  # a clock set back by decades holds nothing up
 
 
 @pytest.mark.parametrize(("retry_after", "least", "most"), [("120", 120, 125), (None, 1, 5)])
 def test_a_busy_host_is_left_alone_over_a_restart_too(
     tmp_path: Path, retry_after: str | None, least: float, most: float
 ) -> None:
-    matches, store = write_matches(tmp_path, numbers(5)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: Attempt(429, b"", retry_after))
+    world = Crawled(tmp_path, numbers(5), lambda _: Attempt(429, b"", retry_after))
 
     def killed(seconds: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        crawl(matches, store, CrawlSettings(), replace(world.tools(), sleep=killed))
-    world.respond = lambda photo_id: attempt(failure(100, "Invalid API Key"))
+        world.crawl(killed)
+    world.respond = lambda _: attempt(failure(100, "Invalid API Key"))
     with pytest.raises(InputError):
-        crawl(matches, store, CrawlSettings(), world.tools())
-    first, second = (moment for moment, _ in world.calls)
-    assert least <= second - first <= most
-    assert set(states(store, *numbers(5))) == {"-"}  # the host was busy; no photo is to blame
+        world.crawl()
+    (gap,) = world.gaps()
+    assert least <= gap <= most
+    assert set(world.states(*numbers(5))) == {"-"}  # the host was busy; no photo is to blame
 
 
 def test_pauses_grow_while_the_host_is_busy_and_the_run_ends_at_last(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(50)), tmp_path / "photos.sqlite"
-    world = World(lambda _: Attempt(200, b"<html><h1>429 Too Many Requests</h1></html>"))
+    page = Attempt(200, b"<html><h1>429 Too Many Requests</h1></html>")
+    world = Crawled(tmp_path, numbers(50), lambda _: page)
     with pytest.raises(StoppedEarly, match="asked for a pause 20 times in a row"):
-        crawl(matches, store, CrawlSettings(), world.tools())
-    times = [moment for moment, _ in world.calls]
-    gaps = [round(later - earlier) for earlier, later in pairwise(times)]
-    assert gaps[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
-    assert len(times) == 20
+        world.crawl()
+    assert [round(gap) for gap in world.gaps()] == [1, 2, 4, 8, 16, 32, 64, 128, 256, *[300] * 10]
 
 
 def test_refresh_asks_for_old_answers_alone_and_drops_what_is_gone(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, numbers(6)), tmp_path / "photos.sqlite"
-    old = {"0": attempt(ok("0")), "1": attempt(ok("1")), "2": attempt(ok("2")), "3": GONE, "4": PRIVATE}
-    world = World(lambda photo_id: old[photo_id])
-    crawl(matches, store, CrawlSettings(limit=5), world.tools())
+    world = Crawled(tmp_path, numbers(6), lambda photo_id: {"3": GONE, "4": PRIVATE}.get(photo_id) or good(photo_id))
+    world.crawl(limit=5)
     world.wall_offset += 20 * 86400
-    world.respond = lambda photo_id: attempt(ok("5"))
-    crawl(matches, store, CrawlSettings(), world.tools())  # photo 5 is twenty days younger
+    world.crawl()  # photo 5 is twenty days younger
     world.wall_offset += 20 * 86400
     new = {"0": GONE, "1": PRIVATE, "2": attempt(ok("2", title={"_content": "new"}))}
     world.respond, world.calls = new.__getitem__, []
-    report = crawl(matches, store, CrawlSettings(refresh_days=30), world.tools())
+    report = world.crawl(refresh_days=30)
     assert [photo_id for _, photo_id in world.calls] == ["0", "1", "2"]
     assert (report.found, report.not_found, report.private, report.left) == (1, 1, 1, 0)
-    assert states(store, *numbers(6)) == ["not_found", "private", "ok", "not_found", "private", "ok"]
-    with StoreReader(store) as reader:
+    assert world.states(*numbers(6)) == ["not_found", "private", "ok", "not_found", "private", "ok"]
+    with StoreReader(world.store) as reader:
         answers = [stored.answer if stored else b"" for stored in map(reader.get, ["0", "1", "2"])]
     assert [b"photo 0" in answers[0], b"photo 1" in answers[1], b'"new"' in answers[2]] == [False, False, True]
-    assert crawl(matches, store, CrawlSettings(refresh_days=30), world.tools()).calls == 0
+    assert world.crawl(refresh_days=30).calls == 0
 
 
 def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    world = World(lambda photo_id: GONE if photo_id == "7" else attempt(ok(photo_id)))
-    crawl(write_matches(tmp_path, numbers(1500)), tmp_path / "photos.sqlite", CrawlSettings(), world.tools())
+    Crawled(tmp_path, numbers(1500), lambda photo_id: GONE if photo_id == "7" else good(photo_id)).crawl()
     assert [record.getMessage() for record in caplog.records] == [
         "read the store: 0 answers",
         "crawl: 1,500 photos",
@@ -199,14 +200,14 @@ def test_a_slow_crawl_says_where_it_stands_while_it_waits(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    world = World(lambda photo_id: attempt(ok(photo_id)))
+    world = Crawled(tmp_path, numbers(3))
     monkeypatch.setattr("tqdm.std.time", lambda: world.now)
     times: list[float] = []
     caplog.handler.addFilter(lambda _: times.append(world.now) is None)
-    crawl(write_matches(tmp_path, numbers(3)), tmp_path / "photos.sqlite", CrawlSettings(rate="20/h"), world.tools())
+    world.crawl(rate="20/h")
     assert world.now > 1360
     assert max(later - earlier for earlier, later in pairwise(times)) < 31
-    assert "crawl: 2/3 photos, 165.15 s/photos, 02:45 left, 2 found, 0 gone" in caplog.text  # the pace of the whole run
+    assert "crawl: 2/3 photos, 165.15 s/photos, 02:45 left, 2 found, 0 gone" in caplog.text  # the pace of the run
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from tests.sources.made_yfcc import CC, FORMS, line, row, text, write
 ROWS = [
     row("7", "C++ & 100%", description='At <b>dawn</b>, see <a href="http://x.org">this</a>', tags="heron,grey heron"),
     row("1", "not wanted"),
-    row("33", "a video", marker="1"),
+    row("33", "a video", marker="1", license_url="https://www.creativecommons.org/licenses/BY/2.0"),
     row("14200000000", "Graureiher ü", tags="newyorkcity,heron", license_url=f"{CC}/by-nc-sa/2.0/"),
-    row("8", "", tags="", date_taken="null", date_posted="", license_url="", photo_page=""),
+    row("8", "", tags="", date_taken="null", date_posted="", license_url=f"{CC}/by/3.0/", photo_page=""),
 ]
 MATCHED = ["14200000000", "7", "33", "99", "7", "8"]
 
@@ -51,7 +51,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str) -> None:
     records = sorted(rows_of(batches), key=lambda record: str(record["image_id"]))
     assert [record["image_id"] for record in records] == [f"n01440764_{n}" for n in (0, 1, 2, 4, 5)]
     german, first, still, second, bare = records
-    assert (still["title"], still["detail"]) == ("a video", "a still of a video")
+    assert (still["title"], still["detail"], still["license"]) == ("a video", "a still of a video", 4)
     assert first == {
         "image_id": "n01440764_1",
         "wnid": "n01440764",
@@ -183,21 +183,6 @@ def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="has no file called yfcc100m_dataset"):
         photo_ids(tmp_path / "folder", matches)
-
-
-@pytest.mark.parametrize(
-    ("url", "license_number"),
-    [
-        (f"{CC}/by-nc-sa/2.0/", 1),
-        ("https://www.creativecommons.org/licenses/BY/2.0", 4),
-        (f"{CC}/by/3.0/", None),
-        ("null", None),
-    ],
-)
-def test_licenses(tmp_path: Path, url: str, license_number: int | None) -> None:
-    path = write(tmp_path, "plain", [row("7", license_url=url)])
-    (record,) = rows_of(YfccSource(path, write_matches(tmp_path, ["7"])).batches())
-    assert record["license"] == license_number
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
