@@ -36,18 +36,18 @@ Kind = TypeVar("Kind")
 class Option(NamedTuple):
     """A setting as it is declared; `kind` is that of one value, and `many` says that it holds several."""
 
-    name: str
-    flag: str  # an argument's has no dashes
-    kind: Any
-    many: bool
-    default: Any  # REQUIRED if there is none
     help: str
-    metavar: str
-    what: str  # it must be, such as "a share"
-    choices: tuple[str, ...]
-    least: float | None
-    needs: str  # the setting without which it means nothing
-    reads: Callable[[Any], Any] | None  # makes a value of the text, or of all texts if it holds many
+    default: Any = None  # REQUIRED if there is none
+    flag: str = "--"  # of its name; an argument's has no dashes
+    metavar: str = ""
+    what: str = ""  # it must be, such as "a share"
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    needs: str = ""  # the setting without which it means nothing
+    reads: Callable[[Any], Any] | None = None  # makes a value of the text, or of all texts if it holds many
+    many: bool | None = None
+    name: str = ""
+    kind: Any = None
 
     @property
     def names(self) -> list[str]:
@@ -105,22 +105,9 @@ class Option(NamedTuple):
         return InputError(f"`{self.name}` must be {what or f'a {self.kind.__name__}'}, not {value!r:.80}")
 
 
-def option(
-    help: str,
-    default: Any = None,
-    *,
-    flag: str | None = None,
-    metavar: str = "",
-    what: str = "",
-    choices: Sequence[str] = (),
-    least: float | None = None,
-    needs: str = "",
-    reads: Callable[[Any], Any] | None = None,
-    many: bool | None = None,
-) -> Any:
-    """Declare a setting; if it is true by default, its flag unsets it."""
-    told = {"help": help, "metavar": metavar, "what": what, "choices": tuple(choices), "least": least, "needs": needs}
-    return field(default=default, metadata={**told, "flag": flag, "reads": reads, "many": many})
+def option(help: str, default: Any = None, **told: Any) -> Any:
+    """Declare a setting, with fields of an `Option`; if it is true by default, its flag unsets it."""
+    return field(default=default, metadata={"option": Option(help, default, **told)})
 
 
 def argument(help: str, default: Any = REQUIRED, **told: Any) -> Any:
@@ -156,7 +143,7 @@ def _declared(kind: Any) -> tuple[Option | Field[Any], ...]:
     for each in fields(kind):
         if "part" in each.metadata:
             found.append(each)
-        elif "help" in each.metadata:
+        elif "option" in each.metadata:
             alone = types.SimpleNamespace(__annotations__={each.name: each.type})  # others may be for a type checker
             found.append(_option(each.name, get_type_hints(alone, module)[each.name], each, each.default))
     return tuple(found)
@@ -193,20 +180,19 @@ def _option(name: str, hint: Any, declared: Field[Any], default: Any) -> Option:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = tuple(part for part in parts if part is not type(None))
     kind: Any = Place if kinds == get_args(Place) else kinds[0] if len(kinds) == 1 else kinds
-    told = dict(declared.metadata)
-    many, flag = told.pop("many"), told.pop("flag")
-    if many is None:
-        many = get_origin(kind) in (Sequence, list, tuple)
-    if many and told["reads"] is None:
+    one: Option = declared.metadata["option"]
+    many = get_origin(kind) in (Sequence, list, tuple) if one.many is None else one.many
+    if many and one.reads is None:
         kind = get_args(kind)[0]
         kind = Place if kind in (PlaceLike, Place) else kind
-    if flag == "":
-        flag = told["metavar"] or name.upper().strip("_")
-    elif flag is None:
+    flag, choices = one.flag, one.choices
+    if not flag:
+        flag = one.metavar or name.upper().strip("_")
+    elif flag == "--":
         flag = f"--{name.strip('_').replace('_', '-')}"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        told["choices"] = tuple(each.value for each in kind)
-    return Option(name=name, flag=flag, kind=kind, many=many, default=default, **told)
+        choices = tuple(each.value for each in kind)
+    return one._replace(name=name, flag=flag, kind=kind, many=many, default=default, choices=choices)
 
 
 def make(kind: Any, given: Mapping[str, Any]) -> Any:

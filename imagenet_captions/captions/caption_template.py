@@ -68,18 +68,14 @@ class CaptionTemplate:
     def __post_init__(self) -> None:
         known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
         named = [name for group in self.fields for name in group.split("|")]
-        if not named:
-            raise InputError(f"a caption needs at least one field; {known}")
         for name in named:
             if name not in FIELDS:
                 raise InputError(f"{quoted(name)} is not a caption field; {known}")
-            if named.count(name) > 1:
-                raise InputError(f"the caption field {name!r} is named twice; {known}")
+        if len({*named}) < max(len(named), 1):
+            raise InputError(f"a caption needs at least one field, and none twice; {known}")
         for group in self.fields:
-            if "|" in group and CLASS_NAME in group.split("|"):
-                raise InputError(
-                    f"{CLASS_NAME} is in every row, so it cannot be an alternative; leave it out of {group}"
-                )
+            if "|" in group and CLASS_NAME in group:
+                raise InputError(f"{CLASS_NAME} is in every row, so it is no alternative; leave it out of {group}")
         if self.template != OPEN_CLIP_80 and self.template.count("{}") != 1:
             raise InputError(
                 f"the caption template {quoted(self.template)} has no place for the class's name, or several; "
@@ -89,15 +85,11 @@ class CaptionTemplate:
             value, choices = getattr(self, each.name), each.metadata.get("choices")
             if choices and value not in choices:
                 raise InputError(f"{each.name} must be one of {', '.join(choices)}, not {quoted(value)}")
-        if self.is_list and self.separator != " ":
-            raise InputError("separator= joins fields, and with captions=list each is a caption; leave it out")
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1, not {limit}")
         if CLASS_NAME not in self.fields and (self.template != "{}" or self.names != "curated"):
             raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
-        if self.camera_names == "keep" and "title" not in self.text_fields:
-            raise InputError("camera_names=keep is for the title; add title to the fields")
 
     @property
     def is_list(self) -> bool:
@@ -125,9 +117,18 @@ class CaptionTemplate:
         ('class_name', 'tags')
         """
         require_kind("caption", text, str, "a caption template as text")
+        lexer = shlex.shlex(text, posix=True)
+        lexer.whitespace += ","
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        lexer.quotes = '"'  # an apostrophe is part of a word
+        try:
+            words = list(lexer)
+        except ValueError:
+            raise InputError(f"the caption template {quoted(text)} has an open quote; close it") from None
         chosen: list[str] = []
         given: dict[str, str] = {}
-        for word in _words(text):
+        for word in words:
             name, equals, value = word.partition("=")
             if not equals:
                 chosen.append(name)
@@ -161,18 +162,6 @@ EXAMPLES = tuple(example for part in fields(CaptionTemplate) for example in part
 def open_clip_templates() -> tuple[str, ...]:
     """Return the 80 sentences with which open_clip classifies ImageNet."""
     return tuple(_TEMPLATES.read_text(encoding="utf-8").splitlines())
-
-
-def _words(text: str) -> list[str]:
-    lexer = shlex.shlex(text, posix=True)
-    lexer.whitespace += ","
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    lexer.quotes = '"'  # an apostrophe is part of a word
-    try:
-        return list(lexer)
-    except ValueError:
-        raise InputError(f"the caption template {quoted(text)} has an open quote; close it") from None
 
 
 def _quoted(value: str) -> str:

@@ -75,20 +75,6 @@ def patterns(spelling: str, fold: bool) -> set[bytes]:
     return found
 
 
-def normal_lines(texts: pa.Array, fold: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """Return all texts in one buffer, a line each, and the row of each line."""
-    texts = pc.fill_null(texts.cast(pa.string()), "")
-    plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
-    rows = [np.flatnonzero(plain), np.flatnonzero(~plain)]
-    buffers = []
-    for chosen in rows:
-        each = texts.take(pa.array(chosen)).cast(pa.binary())
-        ended = pc.binary_join_element_wise(each, b"", _END)
-        data = ended.buffers()[2].slice(0, _offsets(ended)[-1]) if len(ended) else None
-        buffers.append(b"" if data is None else data.to_pybytes())
-    return _normal(buffers[0] + _plain(buffers[1], fold), fold), np.concatenate(rows)
-
-
 def _normal(text: bytes, fold: bool) -> bytes:
     """Put single spaces between the words and marks of a text that `_plain` has returned."""
     text = text.translate(_FOLDING if fold else _KEEPING)
@@ -155,7 +141,6 @@ _PLAIN = _PlainMarks()
 
 
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 _MOST_NAMES = 20_000  # above this the fast form of the automaton takes too much memory
 _NOTHING = -1  # stands for no set of words
@@ -202,9 +187,10 @@ class Matcher:
         >>> matcher().find(pa.array(["A tench and two cranes", "restaurant", None])).to_pylist()
         [[0, 134, 517], [762], []]
         """
-        buffer, row_of = normal_lines(texts, self._fold)
-        lines, labels, _ = self._named(buffer)
-        pairs = np.sort(row_of[lines] * self._classes + labels)
+        ended = pc.binary_join_element_wise(pc.fill_null(texts.cast(pa.binary()), b""), b"", _END)
+        text = ended.buffers()[2].slice(0, _offsets(ended)[-1]).to_pybytes() if len(ended) else b""
+        lines, labels, _ = self._named(_normal(_plain(text, self._fold), self._fold))
+        pairs = np.sort(lines * self._classes + labels)
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
         counts = np.bincount(pairs // self._classes, minlength=len(texts))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -237,7 +223,7 @@ class Matcher:
         chosen = outer[at[keep]]
         return lines[keep], values[keep, 0], np.stack([starts[chosen], ends[chosen]], axis=1)
 
-    def _conditions_hold(self, buffer: bytes, line_ends: Ints, lines: Ints, conditions: Ints) -> Flags:
+    def _conditions_hold(self, buffer: bytes, line_ends: Ints, lines: Ints, conditions: Ints) -> npt.NDArray[np.bool_]:
         """Return whether the line of each reading has a word that it needs and no word that excludes it."""
         keep = np.ones(len(lines), bool)
         ruled = np.flatnonzero((conditions != _NOTHING).any(axis=1))

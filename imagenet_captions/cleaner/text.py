@@ -14,12 +14,10 @@ import html.entities
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from itertools import takewhile
 from typing import NamedTuple
 
 from ftfy import TextFixerConfig
 from ftfy import fix_encoding_and_explain as _fixed  # `fix_encoding` calls it too, a third slower
-from ftfy.badness import is_bad
 from selectolax.lexbor import LexborHTMLParser
 
 from imagenet_captions.captions.compose import is_camera_name
@@ -55,11 +53,9 @@ _UNSAFE = re.compile(
     re.DOTALL,
 )
 
-# ftfy looks at every character, slowly. The signs that it looks for lie within three ASCII characters of a foreign one,
-# and its changes within eight (the longest is "Ã quele"), so characters more than sixteen apart are independent.
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+# ftfy looks at every character, slowly. What it looks for and changes lies within eight ASCII characters of a foreign
+# one (the longest is "Ã quele"), so characters more than sixteen apart are independent.
 _NEAR_FOREIGN = re.compile(r"([\x00-\x7f]{0,8}[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*[\x00-\x7f]{0,8})")
-_SIGN_REACH = 3
 _JOINT = "\x1e"  # stands for the ASCII between the parts
 
 
@@ -77,9 +73,6 @@ def repair_encoding(text: str) -> str:
     'café “naïve” ﬁn'
     """
     if is_safe(text):
-        return text
-    signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
-    if not is_bad(_JOINT.join(signs)):
         return text
     parts = _NEAR_FOREIGN.split(text)
     fixed = _fixed(_JOINT.join(parts[1::2]), _ENCODING_ONLY).text.split(_JOINT)
@@ -176,9 +169,7 @@ _ENTITY = re.compile(
 
 
 def decode_entities(text: str) -> str:
-    """Decode HTML's named and numbered characters, once.
-
-    Flickr escapes texts for its pages, and some uploaders had escaped them before.
+    """Decode HTML's named and numbered characters, once; some uploaders had escaped them before Flickr did.
 
     >>> decode_entities("Tom &amp; Jerry&#39;s &lt;3, R&D, paper&paragliding")
     "Tom & Jerry's <3, R&D, paper&paragliding"
@@ -347,12 +338,16 @@ def fold_space(text: str) -> str:
     return bare + folded[end] if is_letter or unicodedata.combining(last) == _VIRAMA else bare
 
 
-def blank_escapes(text: str) -> str:
-    """Replace the characters that begin escapes and tags by spaces; runs only on texts escaped too deeply."""
-    return _ESCAPES.sub(" ", text)
-
-
-_TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_addresses, fold_space)
+# Rules by their names in `explain`: of escapes and tags in titles and in descriptions, and of texts without them.
+_TYPED: dict[str, Rule] = {"entities": decode_entities, "links": unwrap_links}
+_HTML: dict[str, Rule] = {"markup": strip_markup, "links": unwrap_links}
+_TAIL: dict[str, Rule] = {
+    "encoding": repair_encoding,
+    "controls": drop_controls,
+    "NFC": compose,
+    "addresses": drop_addresses,
+    "white space": fold_space,
+}
 
 
 def clean_title(text: str) -> str:
@@ -361,9 +356,8 @@ def clean_title(text: str) -> str:
     >>> clean_title('I &lt;3  cafÃ©s in <a href="http://example.org">Lyon</a> http://example.org')
     'I <3 cafés in Lyon'
     """
-    for _, after in _steps(text, decode_entities):
-        text = after
-    return text
+    *_, (_, cleaned) = _steps(text, _TYPED)
+    return cleaned
 
 
 def clean_description(text: str) -> str:
@@ -372,13 +366,12 @@ def clean_description(text: str) -> str:
     >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
     'My dog & me <3'
     """
-    for _, after in _steps(text, strip_markup):
-        text = after
-    return text
+    *_, (_, cleaned) = _steps(text, _HTML)
+    return cleaned
 
 
-def _steps(text: str, markup: Rule) -> Iterator[tuple[Rule, str]]:
-    """Run the rules until nothing changes; yield each with the text after it.
+def _steps(text: str, escapes: dict[str, Rule]) -> Iterator[tuple[str, str]]:
+    """Run the rules until nothing changes; yield the name of each with the text after it.
 
     An address ends at markup, so the tail runs only when no markup is left. A safe text without escapes is done after
     one round, since no rule makes work for another there. A text that still changes after the last round loses the
@@ -388,36 +381,22 @@ def _steps(text: str, markup: Rule) -> Iterator[tuple[Rule, str]]:
         for _ in range(_ROUNDS + 1):
             before = text
             text = join_surrogates(text)
-            yield join_surrogates, text
+            yield "surrogates", text
             marked = _ESCAPES.search(text) is not None
             if marked:
-                for rule in (markup, unwrap_links):
+                for name, rule in escapes.items():
                     text = rule(text)
-                    yield rule, text
+                    yield name, text
                 marked = text == before or _ESCAPES.search(text) is not None
             if text == before or not marked:
-                for rule in _TAIL:
+                for name, rule in _TAIL.items():
                     text = rule(text)
-                    yield rule, text
+                    yield name, text
             if text == before or (not marked and is_safe(text)):
                 return
-        text = blank_escapes(text)
-        yield blank_escapes, text
+        text = _ESCAPES.sub(" ", text)
+        yield "deep escapes", text
 
-
-# The rules of one text, in their order.
-_NAMES: dict[Rule, str] = {
-    join_surrogates: "surrogates",
-    decode_entities: "entities",
-    strip_markup: "markup",
-    unwrap_links: "links",
-    repair_encoding: "encoding",
-    drop_controls: "controls",
-    compose: "NFC",
-    drop_addresses: "addresses",
-    fold_space: "white space",
-    blank_escapes: "deep escapes",
-}
 
 _CONTEXT, _LONGEST = 24, 120  # characters of a text that are shown
 
@@ -433,11 +412,11 @@ class Change(NamedTuple):
     def __str__(self) -> str:
         """Return the change on one line, long texts cut to the part where they begin to differ."""
         if self.after is None:
-            return f"{self.field}: {_excerpt(self.before, 0)!r} left out"
+            return f"{self.field}: {_excerpt(self.before)!r} left out"
         start = 0
         if max(len(self.before), len(self.after)) > _LONGEST:
-            pairs = zip(self.before, self.after, strict=False)
-            start = max(len([*takewhile(lambda pair: pair[0] == pair[1], pairs)]) - _CONTEXT, 0)
+            same = [old == new for old, new in zip(self.before, self.after, strict=False)]
+            start = max([*same, False].index(False) - _CONTEXT, 0)
         return f"{self.field}: {_excerpt(self.before, start)!r} → {_excerpt(self.after, start)!r}"
 
 
@@ -447,11 +426,7 @@ def record_changes(title: str, description: str, tags: Iterable[str | None]) -> 
     cleaned = changes[-1].after if changes else title
     if cleaned and is_camera_name(cleaned):
         changes.append(Change("camera file names", "title", cleaned, None))
-    return [*changes, *_text_changes("description", description), *_tags_changes(tags)]
-
-
-def _tags_changes(tags: Iterable[str | None]) -> list[Change]:
-    changes: list[Change] = []
+    changes += _text_changes("description", description)
     seen: set[str] = set()
     for tag in (each or "" for each in tags):
         made = _text_changes("tags", tag)
@@ -461,22 +436,21 @@ def _tags_changes(tags: Iterable[str | None]) -> list[Change]:
             changes.append(Change("empty tags", "tags", tag, None))
         elif re.search(MACHINE_TAG, cleaned):
             changes.append(Change("machine tags", "tags", cleaned, None))
-        elif (folded := cleaned.casefold()) in seen:
+        elif cleaned.casefold() in seen:
             changes.append(Change("repeated tags", "tags", cleaned, None))
-        else:
-            seen.add(folded)
+        seen.add(cleaned.casefold())
     return changes
 
 
 def _text_changes(field: str, text: str) -> list[Change]:
     changes = []
-    for rule, after in _steps(text, strip_markup if field == "description" else decode_entities):
+    for rule, after in _steps(text, _HTML if field == "description" else _TYPED):
         if after != text:
-            changes.append(Change(_NAMES[rule], field, text, after))
+            changes.append(Change(rule, field, text, after))
         text = after
     return changes
 
 
-def _excerpt(text: str, start: int) -> str:
+def _excerpt(text: str, start: int = 0) -> str:
     end = start + _LONGEST
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")

@@ -125,7 +125,7 @@ class Command(click.Command):
             for one in [each] if isinstance(each, Option) else several or options_of(each):
                 self.options.setdefault(one.flag, one)
         if function.__annotations__["return"] == "Told":
-            self.options["--json"] = Option("json", "--json", bool, False, False, _JSON, "", "", (), None, "", None)
+            self.options["--json"] = Option(_JSON, False, "--json", many=False, name="json", kind=bool)
         arguments = [one for one in self.options.values() if one.is_argument]
         self.options = {one.flag: one for one in (*arguments, *self.options.values())}
         self.flags = {name: one for one in self.options.values() if not one.is_argument for name in one.names}

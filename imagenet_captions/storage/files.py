@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,11 +87,18 @@ class Appeared(InputError):
 
 
 @contextmanager
-def private_place(path: Path, ending: str = "partial", folder: bool = False) -> Iterator[Path]:
+def private_place(path: Place, ending: str = "partial", folder: bool = False) -> Iterator[Path]:
     """Make an empty private file or folder beside `path`, with the mode of the one that is there; remove it at the end.
 
-    The next run removes what a killed process left. If the block moves it, it stays.
+    For a URL it is in the temporary folder. The next run removes what a killed process left. If the block moves it, it
+    stays.
     """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
+            private = Path(name) / "new"
+            private.mkdir() if folder else private.touch()
+            yield private
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in [] if _in_private(path) else private_names(path, ending):
         if not is_alive(left):
@@ -115,6 +122,11 @@ def private_place(path: Path, ending: str = "partial", folder: bool = False) -> 
     _remove(private)
 
 
+def scratch_beside(path: Place) -> AbstractContextManager[Path]:
+    """Make a scratch folder beside `path`, or for a URL in the temporary folder, and remove it at the end."""
+    return private_place(path, "scratch", folder=True)
+
+
 def _in_private(path: Path) -> bool:
     """Return whether a file is for a private folder, where Ray may repeat the task that writes it."""
     return any(_PRIVATE.fullmatch(folder.name) for folder in path.parents)
@@ -128,36 +140,13 @@ def _remove(private: Path) -> None:
 
 
 @contextmanager
-def scratch_beside(path: Place) -> Iterator[Path]:
-    """Make a scratch folder beside `path`, or for a URL in the temporary folder, and remove it at the end."""
-    if is_remote(path):
-        with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
-            yield Path(name)
-    else:
-        with private_place(path, "scratch", folder=True) as folder:
-            yield folder
-
-
-@contextmanager
-def private_file(path: Place) -> Iterator[Path]:
-    """Make an empty private file for `path`; for a URL it is in the temporary folder."""
-    if is_remote(path):
-        with scratch_beside(path) as folder:
-            (folder / "new").touch()
-            yield folder / "new"
-    else:
-        with private_place(path) as private:
-            yield private
-
-
-@contextmanager
 def replacing(path: Place) -> Iterator[Path]:
     """Yield a private file to write to, and move it to `path` if the block succeeds; links and the mode stay."""
     path = resolve_links(path)
     if _PRIVATE.fullmatch(path.name):  # whoever made it publishes it
         yield Path(str(path))
         return
-    with reporting_full_disk(str(path)), private_file(path) as private:
+    with reporting_full_disk(str(path)), private_place(path) as private:
         yield private
         if is_remote(path) or not _in_private(path):  # such a folder is not published yet
             sync(private)

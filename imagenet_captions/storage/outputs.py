@@ -39,7 +39,6 @@ from imagenet_captions.storage.files import (
     alive,
     is_alive,
     is_sqlite,
-    private_file,
     private_name,
     private_names,
     private_place,
@@ -95,7 +94,7 @@ def producing(
         private: list[Path] = []
         for path in places:
             try:
-                private.append(stack.enter_context(private_file(path)))
+                private.append(stack.enter_context(private_place(path)))
             except OSError as error:
                 raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
         with reporting_full_disk(str(every[-1]) if every else tempfile.gettempdir()):
