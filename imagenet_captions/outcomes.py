@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(str, Enum):
-    """Where an input id ended, and what that means to a reader of the dataset card.
-
-    >>> Outcome("private").meaning
-    'its owner made it private'
-    """
+    """Where an input id ended, and what that means to a reader of the dataset card."""
 
     _value_: str
     meaning: str
@@ -71,21 +67,12 @@ OUTCOMES = pa.schema(
 
 
 def outcomes_path(product: Place) -> Place:
-    """Return the file beside a stage's product that holds what was dropped on the way to it.
-
-    >>> from pathlib import Path
-    >>> outcomes_path(Path("work/captions.parquet")).as_posix()
-    'work/captions.outcomes.parquet'
-    """
+    """Return the file beside a stage's product, X.outcomes.parquet, that holds what was dropped on the way to it."""
     return product.parent / f"{PurePath(product.name).stem}.{OUTCOMES_FILE}"
 
 
 def outcome_rows(outcome: Outcome | pa.Array, size: int, **columns: Any) -> pa.Table:
-    """Return OUTCOMES rows of one outcome or of a column of them; omitted columns are null, and omitted counts are 1.
-
-    >>> outcome_rows(Outcome.NO_URL, 1, image_id=["n01440764_1"], wnid=["n01440764"])["count"].to_pylist()
-    [1]
-    """
+    """Return OUTCOMES rows of one outcome or a column of them; omitted columns are null, and omitted counts are 1."""
     outcomes = pa.repeat(outcome.value, size) if isinstance(outcome, Outcome) else outcome
     given = {"outcome": outcomes, "count": pa.repeat(1, size), **columns}
     return pa.table([given.get(field.name, pa.nulls(size, field.type)) for field in OUTCOMES], schema=OUTCOMES)
@@ -117,9 +104,5 @@ def format_counts(counts: Mapping[Outcome, int]) -> str:
 
 
 def share(count: int, total: int) -> str:
-    """Return a share in percent, as text.
-
-    >>> share(1, 3), share(0, 0)
-    ('33.3 %', '0.0 %')
-    """
+    """Return a share in percent, as text."""
     return f"{100 * count / total if total else 0:.1f} %"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import pyarrow as pa
@@ -121,8 +121,7 @@ def _words(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int |
             texts = zip(*(column.to_pylist() for column in columns), strict=True)
             for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
                 filled = [text for text in candidates if text]
-                at = _draw(template, group, image_id, epoch) if filled else 0
-                chosen.append(filled[at % len(filled)] if filled else "")
+                chosen.append(_choose(template, epoch, group, image_id, filled))
             columns = [pa.array(chosen, pa.string())]
         words += columns
     if template.empty == "drop" and template.text_fields and CLASS_NAME in template.fields:
@@ -156,18 +155,18 @@ def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch:
         names = [names_of(wnid_of(image_id), template.names) for image_id in image_ids]
     made = []
     for image_id, known in zip(image_ids, names, strict=True):
-        if not known:
-            made.append("")
-            continue
-        name = known[_draw(template, "name", image_id, epoch) % len(known)] if len(known) > 1 else known[0]
-        sentence = sentences[_draw(template, "template", image_id, epoch) % 80] if len(sentences) > 1 else sentences[0]
-        made.append(sentence.replace("{}", name))
+        name = _choose(template, epoch, "name", image_id, known)
+        sentence = _choose(template, epoch, "template", image_id, sentences)
+        made.append(sentence.replace("{}", name) if known else "")
     return pa.array(made, pa.string())
 
 
-def _draw(template: CaptionTemplate, purpose: str, image_id: str, epoch: int | None) -> int:
+def _choose(template: CaptionTemplate, epoch: int | None, purpose: str, image_id: str, among: Sequence[str]) -> str:
+    """Return one of some texts at random, "" of none."""
+    if len(among) < 2:
+        return "".join(among)
     purpose = purpose if epoch is None else f"{purpose} in epoch {epoch}"
-    return draw(template.seed, purpose, image_id)
+    return among[draw(template.seed, purpose, image_id) % len(among)]
 
 
 def _cut(template: CaptionTemplate, captions: pa.Array) -> pa.Array:

@@ -25,15 +25,12 @@ _FOREIGN = (
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),  # which huggingface_hub 2 uses
 )
-# Error numbers that are common, and what a user can do about each.
-_REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some and run the same command again, finished work is kept",
-    errno.EDQUOT: "your disk quota is used up; free some and run the same command again, finished work is kept",
-    errno.EFBIG: "a file may not be that large here; raise the limit (ulimit -f) and run the same command again",
-    errno.EACCES: "permission denied; check who may read and write there",
-    errno.EPERM: "permission denied; check who may read and write there",
+# What is full, by the error's number, and what a user can do about it.
+_FULL = {
+    errno.ENOSPC: "no space is left on the disk; free some",
+    errno.EDQUOT: "your disk quota is used up; free some",
+    errno.EFBIG: "a file may not be that large here; raise the limit (ulimit -f)",
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SECRET_NAME, _SHORTEST_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE), 8
 _USER_INFO = re.compile(r"//[^/\s@]+@")
 _QUERY = re.compile(r"(\b\w+://[^\s?'\"]*)\?[^\s'\"]*")
@@ -88,8 +85,10 @@ def reporting_faults(url: str) -> Iterator[None]:
 
 def reason_of(error: OSError) -> str:
     """Return what the operating system refused, and what to do about it."""
-    if error.errno in _REASONS:
-        return _REASONS[error.errno]
+    if error.errno in _FULL:
+        return f"{_FULL[error.errno]} and run the same command again, finished work is kept"
+    if isinstance(error, PermissionError):
+        return "permission denied; check who may read and write there"
     said = error.strerror.lower() if error.strerror else message_of(error)
     return f"{said}; check the path"
 

@@ -122,6 +122,9 @@ def check_files(
             continue
         if not is_remote(path) and is_sqlite(path):
             raise InputError(f"the output {path} is an SQLite database, such as a store; give another name")
+        is_record = path in outputs and path.suffix == ".json" and path.with_suffix("").exists()
+        if is_record and read_record(path).get("format") == EXPORT_FORMAT:
+            raise InputError(f"the output {path} is the record of an export; give another name")
         is_ours = path in beside and has_our_format(path)
         if path in beside and path.suffix in _CARRY_A_FORMAT and not is_ours:
             raise InputError(f"{path} lies where a side file would, and is not ours; give another name")

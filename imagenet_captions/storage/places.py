@@ -35,7 +35,6 @@ _SECRET = re.compile(
     re.ASCII | re.DOTALL | re.VERBOSE,
 )
 _ROUNDS = 3  # %2540 is @ after two
-_OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _ALIASES = {"s3a": "s3", "gcs": "gs"}  # two names of one place
 _CHANGES_AT_ONCE = 8
 _MARK = 8  # bytes after the footer of a Parquet file
@@ -331,8 +330,6 @@ def reopen(name: str) -> Place:
 
     given, _, rest = name.partition("://")
     scheme, parts = given.lower(), tuple(part for part in rest.split("/") if part)
-    if scheme in _OF_BUCKETS and not parts:
-        raise InputError(f"{scheme}:// names no bucket; give one, as in {scheme}://bucket/name")
     with reporting_faults(name):
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
@@ -357,11 +354,7 @@ def require_local(path: Place, what: str, why: str) -> Path:
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL rather than a path.
-
-    >>> is_url("s3://bucket/dataset"), is_url("C://dataset"), is_url("s3/dataset")
-    (True, False, False)
-    """
+    """Return whether a text is a URL rather than a path; C:// is a path."""
     return _URL.match(text) is not None
 
 
@@ -410,7 +403,15 @@ def expand_pattern(path: Place) -> list[Place] | None:
     text = str(path)
     if not any(mark in text for mark in "{" + _WILDCARDS) or path.exists():
         return None
-    files = [file for name in expand_braces(text) for file in _matching(reopen(name))]
+    files: list[Place] = []
+    for name in expand_braces(text):
+        file = reopen(name)
+        if not any(mark in name for mark in _WILDCARDS):
+            files.append(file)
+        elif is_remote(file):
+            files += file.parent.glob(file.name)
+        else:
+            files += map(Path, sorted(glob.glob(name)))  # noqa: PTH207
     if not files:
         raise InputError(f"the pattern {shortened(text)} matches no file; check the path")
     there = {entry for folder in {file.parent for file in files} if folder.is_dir() for entry in folder.iterdir()}
@@ -424,14 +425,6 @@ def each_file(paths: Iterable[Place]) -> Iterator[Place]:
     for path in paths:
         files = expand_pattern(path)
         yield from [path] if files is None else files
-
-
-def _matching(path: Place) -> list[Place]:
-    if not any(mark in str(path) for mark in _WILDCARDS):
-        return [path]
-    if is_remote(path):
-        return [*path.parent.glob(path.name)]
-    return [Path(found) for found in sorted(glob.glob(str(path)))]  # noqa: PTH207
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -39,6 +39,10 @@ def test_each_rule_notes_what_it_changes(
     assert [(each.rule, each.before, each.after) for each in record_changes(*texts)] == changes
 
 
-def test_a_long_text_is_shown_around_its_change() -> None:
+def test_a_change_is_shown_on_a_line_and_a_long_text_around_it() -> None:
+    assert str(Change("machine tags", "tags", "geo:lat=1", None)) == "tags: 'geo:lat=1' left out"
+    assert str(Change("entities", "title", "&lt;", "<")) == "title: '&lt;' → '<'"
+    early = str(Change("entities", "title", "ab" + "x" * 150, "ac" + "x" * 150))
+    assert early == f"title: 'ab{'x' * 118}…' → 'ac{'x' * 118}…'"
     shown = str(Change("entities", "description", "x" * 500 + "&lt;" + "y" * 500, "x" * 500 + "<" + "y" * 500))
     assert shown == f"description: '…{'x' * 24}&lt;{'y' * 92}…' → '…{'x' * 24}<{'y' * 95}…'"

@@ -119,6 +119,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, Path], Path], st
     "a file for a folder": (FOLDER, lambda here, given, inputs: written(here / "a"), "is a file"),
     "write-protected": (BOTH, lambda here, given, inputs: protected(here), "is write-protected"),
     "a crawl's store": (FILE, lambda here, given, inputs: store(here / "a"), "is an SQLite database"),
+    "an export's record": (FILE, lambda here, g, i: record(written(here / "a").with_name("a.json")), "is the record"),
     "others' folder": (FOLDER, lambda here, given, inputs: written(here / "a" / "b").parent, "something else than"),
     "an empty folder in it": (FOLDER, lambda here, g, i: (here / "a" / "b").mkdir(parents=True) or here / "a", "else"),
     "a stray file below": (FOLDER, lambda here, g, i: edited(here / "d", "data/x", "x"), "holds data/x, which is not"),
