@@ -261,8 +261,8 @@ def clean(
         dropped[:0] = source.drops
         of_source = {"inputs": source.inputs, "measured": source.measured}
         made = {**of_source, "settings": settings.recorded(), "language": model}
-        rows, also_dropped, repeated = _write(spool, product, with_provenance(CAPTIONS, made), dropped)
-        drops = _settle_drops([*dropped, *repeated], also_dropped)
+        rows, also_dropped = _write(spool, product, with_provenance(CAPTIONS, made), dropped)
+        drops = _settle_drops(dropped, also_dropped)
         write_table(drops, beside)
     return count_outcomes(drops.to_batches(), rows)
 
@@ -278,12 +278,10 @@ def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch])
     deny.warn_if_blind(knows_photos, "the source")
 
 
-def _write(
-    spool: Spool, path: Path, schema: pa.Schema, dropped: list[pa.RecordBatch]
-) -> tuple[int, pa.Array, list[pa.RecordBatch]]:
-    """Write the sorted rows; return their number, the ids that were also dropped, and the drops of repeated ids."""
+def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: list[pa.RecordBatch]) -> tuple[int, pa.Array]:
+    """Write the sorted rows, and add repeated ids to `dropped`; return the number of rows, and the ids also dropped."""
     dropped_ids = pa.chunked_array([batch["image_id"] for batch in dropped], pa.string()).unique().drop_null()
-    count, both, repeated = 0, [pa.array([], pa.string())], []
+    count, both = 0, [pa.array([], pa.string())]
     with (
         open_parquet_writer(path, schema, use_dictionary=_REPEATING) as writer,
         progress("write", spool.rows, "rows") as bar,
@@ -297,11 +295,11 @@ def _write(
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped_ids)).chunks
             # A repeated id has an outcome already, so it is in the detail.
             drops = outcome_rows(Outcome.DUPLICATE_ID, len(repeats), wnid=repeats["wnid"], detail=repeats["image_id"])
-            repeated += drops.to_batches()
+            dropped += drops.to_batches()
             held = pa.concat_tables([held, rows])
             if len(held) >= CAPTIONS_ROWS:
                 writer.write_table(held.slice(0, CAPTIONS_ROWS).cast(schema))
                 held = held.slice(CAPTIONS_ROWS)
         if len(held):
             writer.write_table(held.cast(schema))
-    return count, pa.concat_arrays(both), repeated
+    return count, pa.concat_arrays(both)

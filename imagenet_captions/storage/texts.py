@@ -108,14 +108,10 @@ def as_text(column: pa.BinaryArray) -> pa.StringArray:
     """Return bytes as stripped text: decoded as UTF-8 if possible, else as Latin-1."""
     text = pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False))
     odd = pc.invert(pc.string_is_ascii(text))
-    if not pc.any(odd).as_py():
-        return text
-    decoded = [_decoded(value) for value in text.cast(pa.binary()).filter(odd).to_pylist()]
-    return pc.replace_with_mask(text, odd, pa.array(decoded, pa.string()))
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+    decoded = []
+    for value in text.cast(pa.binary()).filter(odd).to_pylist():
+        try:
+            decoded.append(value.decode())
+        except UnicodeDecodeError:
+            decoded.append(value.decode("latin-1"))
+    return pc.replace_with_mask(text, odd, pa.array(decoded, pa.string())) if decoded else text
