@@ -7,6 +7,7 @@ import configparser
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -30,16 +31,22 @@ DECLARE = ("option", "argument")
 OTHER_PROGRAMS = ("`ray start --head`",)
 
 
-def imported(file: Path) -> Iterator[str]:
+@lru_cache(maxsize=2)
+def nodes(file: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The full names of all that a file imports."""
+    for node in nodes(file):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            yield from (module + alias.name for alias in node.names)
+
+
+def imported(file: Path) -> set[str]:
     """The first part below our package of every module of ours that a file imports."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "imagenet_captions":
-            names = [f"imagenet_captions.{alias.name}" for alias in node.names]
-        else:
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        yield from (name.split(".")[1] for name in names if name.startswith("imagenet_captions."))
+    return {name.split(".")[1] for name in imports(file) if name.startswith("imagenet_captions.")}
 
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("*/__init__.py")))
@@ -51,14 +58,14 @@ def test_arrows_point_down(package: str) -> None:
         **{stage: {stage} for stage in STAGES},
     }.get(package, set())
     for file in sorted((ROOT / package).rglob("*.py")):
-        wrong = set(imported(file)) & (STAGES | ABOVE) - allowed
+        wrong = imported(file) & (STAGES | ABOVE) - allowed
         assert not wrong, f"{file.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
 def test_what_lies_at_the_top_is_below_the_stages() -> None:
     for file in sorted(ROOT.glob("*.py")):
         if file.stem not in {"__init__", "__main__"}:
-            assert not set(imported(file)) & (STAGES | ABOVE), file.name
+            assert not imported(file) & (STAGES | ABOVE), file.name
 
 
 def test_a_wheel_holds_every_data_file() -> None:
@@ -88,30 +95,19 @@ def test_what_is_imported_is_declared() -> None:
     extras = config["options.extras_require"]
     texts = [config["options"]["install_requires"], *(extras[name] for name in ("cloud", "report", "ray", "train"))]
     declared = {name.replace("-", "_") for name in re.findall(r"^([\w-]+)", "\n".join(texts), re.MULTILINE)}
-    found = set()
-    for file in ROOT.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found |= {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    found = {name.partition(".")[0] for file in ROOT.rglob("*.py") for name in imports(file)}
+    found -= sys.stdlib_module_names
     assert {PACKAGES.get(module, module) for module in found} - {*declared, *NOT_NEEDED, ROOT.name} == set()
 
 
 TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 
-def test_no_test_imports_from_another() -> None:
-    """What two of them need lies in a module whose name does not begin with test_."""
+def test_no_test_imports_from_another_or_patches_a_private_name() -> None:
+    """What two need lies in a module whose name does not begin with test_; a name that tests change is public."""
     for file in TESTS:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            assert not re.match(r"tests\.(.*\.)?test_", module), f"{file.name} imports from {module}"
-
-
-def test_no_test_patches_a_private_name() -> None:
-    """A name that tests change belongs to what its module offers."""
-    for file in TESTS:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        assert not [name for name in imports(file) if re.match(r"tests\.(.*\.)?test_", name)], file
+        for node in nodes(file):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
                 texts = [str(each.value) for each in node.args[:2] if isinstance(each, ast.Constant)]
                 private = [text for text in texts if re.search(r"(^|\.)_(?!_)\w+$", text)]
@@ -124,10 +120,9 @@ def test_the_library_names_parameters_and_no_flags() -> None:
         where = file.relative_to(ROOT)
         if where.parts[0] == "cli" or where.as_posix() in WITH_FLAGS:
             continue
-        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-        declared = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) in DECLARE]
+        declared = [node for node in nodes(file) if isinstance(node, ast.Call) and ast.unparse(node.func) in DECLARE]
         help_texts = {part for node in declared for part in ast.walk(node)}
-        for node in nodes:
+        for node in nodes(file):
             if node not in help_texts and isinstance(node, ast.Constant) and isinstance(node.value, str):
                 text = node.value
                 for words in OTHER_PROGRAMS:

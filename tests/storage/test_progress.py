@@ -17,14 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering import filter
-from imagenet_captions.dataset.settings import FilterSettings, RowConditions
-from imagenet_captions.exports.export import export
-from imagenet_captions.exports.settings import ExportSettings
+import imagenet_captions as ic
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.statistics.collect import stats
 from imagenet_captions.storage.progress import open_watched, progress, track
 from tests.packager.made import images, train_folder, write_captions
 
@@ -136,11 +131,11 @@ def test_every_stage_tells_its_total(tmp_path: Path, caplog: pytest.LogCaptureFi
     caplog.set_level(logging.INFO)
     captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
     package(captions, dataset, PackageSettings(images=train_folder(tmp_path / "train", images())))
-    filter(dataset, FilterSettings(RowConditions(has=["title"])), out=tmp_path / "part")
-    diff(dataset, tmp_path / "part")
-    stats(dataset)
+    ic.filter(dataset, ic.has("title"), out=tmp_path / "part", workers=1)
+    ic.diff(dataset, tmp_path / "part")
+    ic.stats(dataset)
     label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))
-    export(dataset, tmp_path / "slim.csv", ExportSettings("slim", workers=1))
+    ic.export(dataset, tmp_path / "slim.csv", ic.ExportSettings("slim", workers=1))
     totals = {"find images: 12 images", "read: 1 shards", "compare: 24 rows"}
     assert set(caplog.messages) == totals | {
         f"{stage}: 12 rows" for stage in "package select write stats label".split()
