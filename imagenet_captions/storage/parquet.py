@@ -291,7 +291,6 @@ class Spool:
         self._open = ExitStack()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
         self._held: list[pa.Table] = []
-        self._held_rows = 0
         self.rows = 0  # added so far
 
     def __enter__(self) -> Spool:
@@ -307,16 +306,15 @@ class Spool:
     def add(self, rows: pa.Table) -> None:
         """Add rows."""
         self._held.append(rows)
-        self._held_rows += len(rows)
         self.rows += len(rows)
-        if self._held_rows >= HELD_ROWS:
+        if sum(map(len, self._held)) >= HELD_ROWS:
             self._write_held()
 
     def _write_held(self) -> None:
-        if not self._held_rows:
+        if not self._held:
             return
         table = pa.concat_tables(self._held)
-        self._held, self._held_rows = [], 0
+        self._held = []
         buckets = self._bucket_of(table)
         order = np.argsort(buckets, kind="stable")
         by_bucket = table.take(pa.array(order)).combine_chunks()
