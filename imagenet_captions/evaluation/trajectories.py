@@ -263,7 +263,7 @@ def _draw_panel(axes: Axes, trajectories: Sequence[Trajectory], clean: str, shif
         for places in zip(*shown, strict=True)
     )
     if known is not None and x_column in (IMAGENET, known.same_classes):
-        panel = Panel(known.label, (fit_baseline("auto", known, x_column),), {})
+        panel = Panel(known.label, (fit_baseline("auto", known, x_column),))
         handles |= draw_baseline(axes, panel, x_limits)
     else:
         line, _ = to_logits([(end, end) for end in x_limits])

@@ -5,7 +5,6 @@ Accuracies are in percent throughout. docs/design/baseline-fit.md says how the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import compress
@@ -15,24 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.intervals import DRAWS, Floats, draw_accuracies
-from imagenet_captions.evaluation.robustness.tables import (
-    IMAGENET,
-    IMAGES,
-    Result,
-    Results,
-    Shift,
-    read_testbed,
-)
+from imagenet_captions.evaluation.intervals import DRAWS, Floats
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, Shift, read_testbed
 
-BASELINES = ("auto", "standard", "imagenet-only")
+# Of the testbed (Taori et al. 2020): `auto`, and the two published definitions.
+BASELINES = {
+    "auto": "local curves in logit space over trainings of standard and low-accuracy ImageNet models",
+    "standard": "lines in logit space over standard ImageNet models of at least 55 %",
+    "imagenet-only": "lines in logit space over standard and low-accuracy ImageNet models, down to 0 %",
+}
+SAME, ALL = "same classes", "all classes"
 SPARSE, EXTRAPOLATED = "sparse", "extrapolated"
-SPAN, REACH = 0.25, 1.0  # a local line is over this share of the trainings, and over no farther ones (in logits)
+_SPAN, _REACH = 0.25, 1.0  # a local line is over this share of the trainings, and over no farther ones (in logits)
 LEAST_NEAR = 5  # trainings within reach from which a curve's interval is one at 95 %
 _NEAREST = 5  # models that a local line is fitted over, however far they are
 _POOLED = 5  # trainings of the pooled standard deviation that a local one is mixed with
-FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
-POINTS, POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
+_FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
+_POINTS, _POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
 _LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models, trainings
 _MOST_EXPLAINED = 0.999  # of an ID set's variance by the others: above it, the coefficients are arbitrary
 _WORST_CONDITION = 1e12  # of a draw's equations; a draw of few distinct models has no plane
@@ -74,7 +72,7 @@ class Curves:
 
     def at(self, x: npt.ArrayLike) -> Floats:
         """Return the value of every curve at `x`, one place for all or one for each; a single curve takes many."""
-        places = np.clip(np.asarray(x, dtype=np.float64), -FARTHEST, FARTHEST)
+        places = np.clip(np.asarray(x, dtype=np.float64), -_FARTHEST, _FARTHEST)
         cell = np.clip(np.searchsorted(self.grid, places) - 1, 0, len(self.grid) - 2)
         share = (places - self.grid[cell]) / (self.grid[cell + 1] - self.grid[cell])
         rows = np.arange(len(self.values))
@@ -90,7 +88,7 @@ class Planes:
 
     def at(self, x: npt.ArrayLike) -> Floats:
         """Return the value of every plane at `x`, as `Curves.at`; the last axis of several inputs holds them."""
-        places = np.clip(np.asarray(x, dtype=np.float64), -FARTHEST, FARTHEST)
+        places = np.clip(np.asarray(x, dtype=np.float64), -_FARTHEST, _FARTHEST)
         intercepts, slopes = self.coefficients[:, 0], self.coefficients[:, 1:]
         if slopes.shape[1] == 1:
             places = places[..., None]
@@ -132,10 +130,10 @@ def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> Local
     for run in np.unique(runs):
         own = runs == run
         residuals[own] = y[own] - _smoother(x[~own], weights[~own], x[own]) @ y[~own]
-    places = np.linspace(x.min(), x.max(), POINTS)
+    places = np.linspace(x.min(), x.max(), _POINTS)
     values = _smoother(x, weights, places) @ y
     curve = Curves(places, np.sort(values)[None])  # rearranged, if it falls somewhere
-    places = np.linspace(x.min(), x.max(), POINTS_OF_DRAWS)
+    places = np.linspace(x.min(), x.max(), _POINTS_OF_DRAWS)
     near, pooled = _nearness(x, weights, places) * weights, np.average(residuals**2, weights=weights)
     known = near.sum(axis=1) + _POOLED  # the trainings that tell a standard deviation
     scatter = Curves(places, np.sqrt((near @ residuals**2 + _POOLED * pooled) / known)[None])
@@ -164,8 +162,8 @@ def _nearness(x: Floats, weights: Floats, places: Floats) -> Floats:
     order = np.argsort(away, axis=1)
     sorted_away = np.take_along_axis(away, order, axis=1)
     share = np.cumsum(weights[order], axis=1) / weights.sum()
-    farthest = (share >= SPAN - 1e-9).argmax(axis=1)
-    reach = np.minimum(sorted_away[np.arange(len(places)), farthest], REACH)
+    farthest = (share >= _SPAN - 1e-9).argmax(axis=1)
+    reach = np.minimum(sorted_away[np.arange(len(places)), farthest], _REACH)
     reach = np.maximum(reach, sorted_away[:, min(_NEAREST, len(x)) - 1])
     reach = np.maximum(reach * (1 + 1e-6), 1e-9)  # a hair farther, so that neighbors at one distance all count
     height = np.maximum(1 - (away / reach[:, None]) ** 3, 0)
@@ -174,7 +172,7 @@ def _nearness(x: Floats, weights: Floats, places: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """The models that a baseline is fitted to.
+    """The models that a baseline is fitted to; `over` describes them.
 
     With `by_run`, every training counts once, however many checkpoints of it there are, and enough of them get a local
     curve over a single column.
@@ -194,18 +192,11 @@ class Baseline:
 
 @cache
 def named_baseline(name: str) -> Baseline:
-    """Return a baseline of the testbed (Taori et al. 2020): `auto`, or one of the two published definitions.
+    """Return one of BASELINES.
 
     >>> [len(named_baseline(name).models) for name in BASELINES]
     [200, 85, 195]
     """
-    over = {
-        "auto": "local curves in logit space over trainings of standard and low-accuracy ImageNet models",
-        "standard": "lines in logit space over standard ImageNet models of at least 55 %",
-        "imagenet-only": "lines in logit space over standard and low-accuracy ImageNet models, down to 0 %",
-    }
-    if name not in over:
-        raise InputError(f"the baseline must be one of {', '.join(BASELINES)}, not {name!r:.40}")
     types = ("standard",) if name == "standard" else ("standard", "low_accuracy_cnn")
     least = 55.0 if name == "standard" else 0.0
     left_out = _COPIES if name == "auto" else (*_COPIES, *_CUT_DOWN)
@@ -216,12 +207,7 @@ def named_baseline(name: str) -> Baseline:
         and not any(word in result.model for word in left_out)
         and result.accuracies.get(IMAGENET, -1.0) >= least
     )
-    return Baseline(name, models, over[name], by_run=name == "auto")
-
-
-def own_baseline(table: Results, name: str) -> Baseline:
-    """Return a baseline of the models of a table, which `name` says in a sentence."""
-    return Baseline(name, table.rows, f"in logit space over the models of {name}")
+    return Baseline(name, models, BASELINES[name], by_run=name == "auto")
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +245,7 @@ class Fit:
         for at, low, high in zip(accuracies, *self.ranges, strict=True):
             if not low <= at <= high:
                 return EXTRAPOLATED
-        is_sparse = self.local and len(self.ordinary(accuracies[0])) < LEAST_NEAR
+        is_sparse = self.near is not None and len(self.ordinary(accuracies[0])) < LEAST_NEAR
         return SPARSE if is_sparse else ""
 
     def ordinary(self, accuracy: float) -> Floats:
@@ -285,20 +271,10 @@ class Fit:
         return self.columns[0]
 
     @property
-    def n(self) -> int:
-        """The number of models in the fit."""
-        return len(self.models)
-
-    @property
     def size(self) -> str:
         """The number of models, and of trainings if some are checkpoints of one."""
-        trainings = len(np.unique(self.runs))
-        return f"{self.n}" if trainings == self.n else f"{self.n} of {trainings} trainings"
-
-    @property
-    def local(self) -> bool:
-        """Whether the curve is local; otherwise it is a straight line or a plane."""
-        return self.near is not None
+        models, trainings = len(self.models), len(np.unique(self.runs))
+        return f"{models}" if trainings == models else f"{models} of {trainings} trainings"
 
     @property
     def coefficients(self) -> list[float]:
@@ -306,10 +282,19 @@ class Fit:
         return self.curve.coefficients[0].tolist() if isinstance(self.curve, Planes) else []
 
     @property
-    def same_classes(self) -> bool:
-        """Whether it predicts from accuracies on the shift's own classes."""
+    def compared_on(self) -> str | None:
+        """The classes of the accuracies that it predicts from; None for a shift that has all 1000."""
         ending = self.shift.on_own_classes("")
-        return ending != "" and self.x_column.endswith(ending)
+        if not ending:
+            return None
+        return SAME if self.x_column.endswith(ending) else ALL
+
+    @cached_property
+    def first_alone(self) -> Fit:
+        """The line of the same models on the first of a plane's columns alone, without draws of its own."""
+        y = logit([model.accuracies[self.shift.column] for model in self.models])
+        line = fit_planes(logit(self.x[:, 0]), y, np.ones((1, len(y))))
+        return replace(self, columns=self.columns[:1], curve=line, draws=line)
 
     @cached_property
     def x(self) -> Floats:
@@ -333,7 +318,7 @@ class Fit:
     def describe(self) -> str:
         """Return how well it describes its models."""
         _, r2, error = self.quality
-        return f"n {self.n}, R² {r2:.4f}, MAE {error:.2f} points"
+        return f"n {len(self.models)}, R² {r2:.4f}, MAE {error:.2f} points"
 
 
 def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
@@ -375,13 +360,6 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     )
 
 
-def on_first_column(fit: Fit) -> Fit:
-    """Return the line of the same models on the first of a plane's columns alone, without draws of its own."""
-    y = logit([model.accuracies[fit.shift.column] for model in fit.models])
-    line = fit_planes(logit(fit.x[:, 0]), y, np.ones((1, fit.n)))
-    return replace(fit, columns=fit.columns[:1], curve=line, draws=line)
-
-
 def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: int) -> None:
     """Refuse trainings that do not determine a baseline; those of the testbed always do."""
     *ids, column = wanted
@@ -413,15 +391,3 @@ def resamples(trainings: int) -> Floats:
     """Return how often each training is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(trainings, np.full(trainings, 1 / trainings), size=DRAWS).astype(np.float64)
-
-
-def draw_columns(result: Result, columns: Sequence[str]) -> Floats:
-    """Return a model's accuracies on test sets drawn anew, [draws, columns]; sets of unknown size are not drawn."""
-    names = list(IMAGES)
-    drawn = []
-    for place, column in enumerate(columns):
-        size, percent = result.size(column), result.accuracies[column]
-        seed = names.index(column) if column in names else len(names) + place
-        none = np.full(DRAWS, percent)
-        drawn.append(none if size is None else draw_accuracies(percent, size, seed))
-    return np.stack(drawn, axis=1)

@@ -6,9 +6,9 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,24 +28,22 @@ from imagenet_captions.evaluation.drawing import (
 )
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
 from imagenet_captions.evaluation.robustness.fits import (
+    ALL,
     BASELINES,
     EXTRAPOLATED,
     LEAST_NEAR,
+    SAME,
     SPARSE,
+    Baseline,
     Fit,
     inverse_logit,
     logit,
-    own_baseline,
 )
 from imagenet_captions.evaluation.robustness.measure import (
-    ALL,
     LONGEST_NAME,
-    SAME,
-    Mean,
-    ModelRobustness,
+    Robustness,
     RobustnessReport,
     ShiftRobustness,
-    measure_multi_id,
     measure_robustness,
     worst,
     write_notes,
@@ -93,57 +91,45 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
         if not any(name.startswith(each) for each in ids):
             log.info("%s is not among the shifts, and only `id_sets` reads it", name)
     with producing(settings.outputs(), [results, own], overwrite) as partials:
-        named = (table, settings.results.name)
-        source = named if own is None else (read_results(own, own=ids), own.name)
+        fitted, name = (table, settings.results.name) if own is None else (read_results(own, own=ids), own.name)
+        of_table = Baseline(name, fitted.rows, f"in logit space over the models of {name}")
         multi = None
         if ids:
-            for read, whose in (named, source):
-                missing = next((name for name in ids if name not in read.columns), None)
+            for read, whose in ((table, settings.results.name), (fitted, name)):
+                missing = next((each for each in ids if each not in read.columns), None)
                 if missing is not None:
                     raise InputError(f"{whose} has no column {quoted(missing)}; add the accuracies on this `id_sets`")
-            fitted, over = source[0].rows, source[1]
-            multi = measure_multi_id(table.rows, ids, fitted, over, settings.all_classes)
-        baseline = settings.baseline or "auto" if own is None else own_baseline(*source)
-        report = measure_robustness(table.rows, baseline, settings.all_classes)
+            multi = measure_robustness(table.rows, of_table, settings.all_classes, ids)
+        baseline = settings.baseline or "auto" if own is None else of_table
+        report = replace(measure_robustness(table.rows, baseline, settings.all_classes), multi=multi)
         for note in (*write_notes(report), *(multi.unfit if multi else ())):
             log.warning("note: %s", note)
         if settings.out is not None:
             if not exact_intervals_possible():
                 how = how_to_install("report")
                 log.warning("note: scipy is not installed, so %s has no intervals; %s", settings.out, how)
-            write_robustness(partials[0], table, report, multi)
+            write_robustness(partials[0], table, report)
         if settings.plot is not None:
             beside = read_published().rows if results is not None and settings.with_published else ()
-            draw_robustness(report, partials[-1], beside, settings.plot.suffix, multi)
-    models = [
-        {"model": each.result.model, "accuracies": each.result.accuracies} | _values(table, report, multi, number)
-        for number, each in enumerate(report.models)
-    ]
-    return format_robustness(report, multi), {"models": models}
+            draw_robustness(report, partials[-1], beside, settings.plot.suffix)
+    models = []
+    for model, cells in zip(report.models, _added_cells(table, report), strict=True):
+        values: dict[str, Any] = {"model": model.result.model, "accuracies": model.result.accuracies}
+        for name, cell in cells.items():
+            values[name] = cell or None
+            with suppress(ValueError):
+                values[name] = float(cell)
+        models.append(values)
+    return format_robustness(report), {"models": models}
 
 
-def _values(
-    results: Results, report: RobustnessReport, multi: RobustnessReport | None, number: int
-) -> dict[str, float | str | None]:
-    """Return what ER.csv adds about a model, with numbers in place of their texts."""
-    found: dict[str, float | str | None] = {}
-    for name, cell in _added(results, report, multi, number).items():
-        found[name] = cell or None
-        with suppress(ValueError):
-            found[name] = float(cell)
-    return found
-
-
-def write_robustness(
-    path: Path, results: Results, report: RobustnessReport, multi: RobustnessReport | None = None
-) -> None:
+def write_robustness(path: Path, results: Results, report: RobustnessReport) -> None:
     """Write ER.csv: the given results, then effective robustness in percentage points with its intervals.
 
-    Every accuracy has its exact interval, in the unit of the results, if scipy is installed. `multi` adds what was
-    measured with several ID sets.
+    Every accuracy has its exact interval, in the unit of the results, if scipy is installed.
     """
     rows = []
-    for number, model in enumerate(report.models):
+    for model, added in zip(report.models, _added_cells(results, report), strict=True):
         row = dict(model.result.cells)
         for column in (*IMAGES, *results.own):
             if column in results.columns and exact_intervals_possible():
@@ -151,7 +137,7 @@ def write_robustness(
                 ends = () if percent is None or images is None else clopper_pearson(percent, images)
                 texts = [f"{end:.4f}" if results.units == "percent" else f"{end / 100:.6f}" for end in ends]
                 row[f"{column}_low"], row[f"{column}_high"] = texts or ("", "")
-        rows.append(row | _added(results, report, multi, number))
+        rows.append(row | added)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -159,19 +145,34 @@ def write_robustness(
     write_text(path, text.getvalue())
 
 
-def _added(results: Results, report: RobustnessReport, multi: RobustnessReport | None, number: int) -> dict[str, str]:
-    model = report.models[number]
-    cells: dict[str, str] = {}
-    for shift in SHIFTS:
-        if shift.column in results.columns:
-            cells |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
-    cells |= _cells("mean", model.mean)
-    cells["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
-    cells["baseline"] = report.baseline.name
-    return cells if multi is None else cells | _multi_id_cells(multi, multi.models[number])
+def _added_cells(results: Results, report: RobustnessReport) -> list[dict[str, str]]:
+    """Return what ER.csv adds to each model's row; R² and MAE are the fit's, the same in every row with a value."""
+    rows = []
+    for model in report.models:
+        cells: dict[str, str] = {}
+        for shift in SHIFTS:
+            if shift.column in results.columns:
+                cells |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
+        cells |= _cells("mean", model.mean)
+        cells["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
+        cells["baseline"] = report.name
+        rows.append(cells)
+    if (multi := report.multi) is not None:
+        for model, cells in zip(multi.models, rows, strict=True):
+            for fit in multi.fits:
+                column = fit.shift.column
+                found = model.shifts.get(column)
+                cells |= _cells(f"{column}_multi_id", found)
+                for name, each in (("multi_id", fit), ("single_id", fit.first_alone)):
+                    _, r2, error = each.quality
+                    cells[f"{column}_{name}_r2"] = f"{r2:.4f}" if found else ""
+                    cells[f"{column}_{name}_mae"] = f"{error:.4f}" if found else ""
+            cells |= _cells("mean_multi_id", model.mean)
+            cells["multi_id_sets"] = multi.name
+    return rows
 
 
-def _cells(name: str, found: ShiftRobustness | Mean | None, some_classes: bool = True) -> dict[str, str]:
+def _cells(name: str, found: Robustness | None, some_classes: bool = True) -> dict[str, str]:
     """Return the cells of a value, empty ones if there is none."""
 
     def cell(what: str, digits: str = ".4f") -> str:
@@ -186,32 +187,18 @@ def _cells(name: str, found: ShiftRobustness | Mean | None, some_classes: bool =
         for what in ("deviation", "below", "trainings"):
             cells[f"{name}_ordinary_{what}"] = cell(what, ".4g")
     if some_classes:
-        cells[f"{name}_compared_on"] = found.compared_on or "" if found else ""
-    return cells | {f"{name}_mark": found.mark if found else ""}
+        cells[f"{name}_compared_on"] = cell("compared_on", "")
+    return cells | {f"{name}_mark": cell("mark", "")}
 
 
-def _multi_id_cells(multi: RobustnessReport, model: ModelRobustness) -> dict[str, str]:
-    """Return the cells that several ID sets add; R² and MAE are the fit's, the same in every row with a value."""
-    cells: dict[str, str] = {}
-    for fit, single in zip(multi.fits, multi.single, strict=True):
-        column = fit.shift.column
-        found = model.shifts.get(column)
-        cells |= _cells(f"{column}_multi_id", found)
-        for name, each in (("multi_id", fit), ("single_id", single)):
-            _, r2, error = each.quality
-            cells[f"{column}_{name}_r2"] = f"{r2:.4f}" if found else ""
-            cells[f"{column}_{name}_mae"] = f"{error:.4f}" if found else ""
-    return {**cells, **_cells("mean_multi_id", model.mean), "multi_id_sets": multi.baseline.name}
-
-
-def format_robustness(report: RobustnessReport, multi: RobustnessReport | None = None) -> str:
+def format_robustness(report: RobustnessReport) -> str:
     """Return the table for the terminal: points above the baseline, a column for each shift, then the fits.
 
-    With `multi`, a second row of each model has the points above the baseline of several ID sets.
+    With several ID sets, a second row of each model has the points above their planes.
     """
     shifts = [shift for shift in SHIFTS if any(shift.column in model.shifts for model in report.models)]
     names = (shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts)
-    reports = [report] if multi is None else [report, multi]
+    reports = [report] if report.multi is None else [report, report.multi]
     rows = []
     for models in zip(*(each.models for each in reports), strict=True):
         for model, each in zip(models, reports, strict=True):
@@ -222,7 +209,7 @@ def format_robustness(report: RobustnessReport, multi: RobustnessReport | None =
                     "-" if imagenet is None else f"{imagenet:.1f} %",
                     *(_points(model.shifts.get(shift.column)) for shift in shifts),
                     _points(model.mean),
-                    shortened(each.baseline.name, _LONGEST_CELL),
+                    shortened(each.name, _LONGEST_CELL),
                 ]
             )
     cells = "".join(cell for row in rows for cell in row[2:-1])
@@ -237,41 +224,42 @@ def format_robustness(report: RobustnessReport, multi: RobustnessReport | None =
     return "\n".join(lines)
 
 
-def _points(found: ShiftRobustness | Mean | None) -> str:
+def _points(found: Robustness | None) -> str:
     if found is None:
         return "-"
     cell = f"{found.value:+.2f}{'*' if found.compared_on == ALL else ''}{_SIGNS[found.mark]}"
-    if isinstance(found, Mean) or found.mark or found.below is None:
-        return cell
-    return f"{cell} p{found.below:.0f}"
+    if isinstance(found, ShiftRobustness) and found.below is not None and not found.mark:
+        return f"{cell} p{found.below:.0f}"
+    return cell
 
 
 def _format_fits(report: RobustnessReport) -> Iterator[str]:
-    name, over = shortened(report.baseline.name, LONGEST_NAME), shortened(report.baseline.over, 100)
-    yield f"baseline {name}: {over}"
-    for number, fit in enumerate(report.fits):
+    over, is_multi = report.baseline.over, len(report.ids) > 1
+    if is_multi:
+        over = f"linear {over} (Shi et al. 2023)"
+    yield f"baseline {shortened(report.name, LONGEST_NAME)}: {shortened(over, 100)}"
+    for fit in report.fits:
         shape = "local curve"
-        if not fit.local:
+        if fit.near is None:
             intercept, *slopes = (f"{value:.4f}" for value in fit.coefficients)
             several = f"slopes {', '.join(slopes[:-1])} and {slopes[-1]}"
-            shape = f"{several if len(slopes) > 1 else f'slope {slopes[0]}'}, intercept {intercept}"
+            shape = f"{several if is_multi else f'slope {slopes[0]}'}, intercept {intercept}"
         start = f"  {fit.shift.column} from"
-        if report.single:
+        if is_multi:
             yield f"{start} {', '.join(fit.columns)}: {shape}, {fit.describe()}"
-            single = report.single[number]
-            yield f"{start} {single.x_column} alone, the same models: {single.describe()}"
+            yield f"{start} {fit.x_column} alone, the same models: {fit.first_alone.describe()}"
         else:
             (low,), (high,) = fit.ranges
             quality = f"r {fit.quality[0]:.4f}, n {fit.size}, from {low:.1f} to {high:.1f} %"
             yield f"{start} {fit.x_column}: {shape}, {quality}"
-    if report.single:
+    if is_multi:
         yield "R² is of the logits, the mean absolute error (MAE) of the accuracies"
 
 
 # The figure: one panel a shift, logit axes, the baseline's curve, models by family.
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
-_PUBLISHED = " (published)"
+_PUBLISHED, _YOURS = " (published)", "your models"
 _STYLES = {
     "CLIP": ("o", "#0072B2"),
     "CLIP, open data": ("^", "#56B4E9"),
@@ -298,11 +286,11 @@ CURVES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: the fits whose curves it shows (four make the mean), the models in it by family, and a note."""
+    """One panel: the fits whose curves it shows (four make the mean), the models in it, and a note."""
 
     label: str
     fits: tuple[Fit, ...]
-    families: Mapping[str, Sequence[Result]]
+    results: Sequence[Result] = ()
     note: str = ""
 
     def point(self, result: Result) -> Point:
@@ -329,105 +317,90 @@ class Panel:
         return low, high
 
 
-def make_panels(
-    report: RobustnessReport, published: Sequence[Result] = (), multi: RobustnessReport | None = None
-) -> list[Panel]:
-    """Return a panel for each fit of the report, with the models whose values rest on it and published ones beside.
+def make_panels(report: RobustnessReport, published: Sequence[Result] = ()) -> list[Panel]:
+    """Return a panel for each fit of the report, with published models and those whose values rest on it.
 
-    With `multi`, a note says how well the fit on several ID sets describes its models. The mean comes first where the
-    table has one on all 1000 classes; on the shifts' own classes a model has no single ImageNet accuracy to stand at.
+    With several ID sets, a note says how well their fit describes its models. The mean comes first where the table has
+    one on all 1000 classes; on the shifts' own classes a model has no single ImageNet accuracy to stand at.
     """
     notes = {}
-    for plane in multi.fits if multi is not None else ():
+    for plane in report.multi.fits if report.multi is not None else ():
         notes[plane.shift.column] = f"{len(plane.columns)} ID sets: {plane.describe()}"
-
-    def panel(label: str, fits: tuple[Fit, ...], results: Sequence[Result], note: str = "") -> Panel:
-        columns = {fits[0].x_column, *(fit.shift.column for fit in fits)}
-        beside = [result for result in published if columns <= result.accuracies.keys()]
-        return Panel(label, fits, _families(results, beside), note)
-
+    panels = []
     averaged = [each.result for each in report.models if each.mean and each.mean.compared_on == ALL]
-    fits = tuple(fit for fit in report.fits if fit.shift.averaged and not fit.same_classes)
-    panels = [panel(MEAN_LABEL, fits, averaged)] if averaged else []
+    if averaged:
+        fits = tuple(fit for fit in report.fits if fit.shift.averaged and fit.compared_on != SAME)
+        panels.append(Panel(MEAN_LABEL, fits, averaged))
     shifts = [fit.shift for fit in report.fits]
     for fit in report.fits:
         label, column = fit.shift.label, fit.shift.column
         if shifts.count(fit.shift) > 1:
-            label += f", {SAME if fit.same_classes else ALL}"
+            label += f", {fit.compared_on}"
         known = [each for each in report.models if column in each.shifts]
         measured = [each.result for each in known if each.shifts[column].fit is fit]
-        panels.append(panel(label, (fit,), measured, notes.get(column, "")))
+        panels.append(Panel(label, (fit,), measured, notes.get(column, "")))
+    for at, panel in enumerate(panels):
+        columns = {panel.fits[0].x_column, *(fit.shift.column for fit in panel.fits)}
+        beside = [result for result in published if columns <= result.accuracies.keys()]
+        panels[at] = replace(panel, results=[*beside, *panel.results])
     return panels
 
 
-def _families(results: Sequence[Result], published: Sequence[Result]) -> dict[str, list[Result]]:
-    """Return models by their name in the legend, the published ones first."""
-    families: dict[str, list[Result]] = {}
-    for result in published:
-        families.setdefault(result.family + _PUBLISHED, []).append(result)
-    for result in results:
-        families.setdefault(result.family or "your models", []).append(result)
-    return families
-
-
 def draw_robustness(
-    report: RobustnessReport,
-    path: Path,
-    published: Sequence[Result] = (),
-    kind: str | None = None,
-    multi: RobustnessReport | None = None,
+    report: RobustnessReport, path: Path, published: Sequence[Result] = (), kind: str | None = None
 ) -> None:
     """Draw the figure of a report, with published models beside; the same input gives the same bytes.
 
-    `kind` is the format, .png or .svg, of a path whose suffix does not say it. `multi` adds a note to each panel.
+    `kind` is the format, .png or .svg, of a path whose suffix does not say it.
     """
-    panels = make_panels(report, published, multi)
+    published = [replace(each, family=each.family + _PUBLISHED) for each in published]
+    panels = make_panels(report, published)
     if not panels:
         raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
-    styles: dict[str, tuple[str, str]] = {}
-    others = 0
-    for name in _families([model.result for model in report.models], published):
-        known = _STYLES.get(name.removesuffix(_PUBLISHED))
-        if known is None:  # the second round pairs every marker with another color
-            known = _OTHER_MARKERS[others % 6], _OTHER_COLORS[(others + others // 6) % 6]
-            others += 1
-        styles[name] = known
+    results = [*published, *(model.result for model in report.models)]
+    styles = {result.family or _YOURS: ("", "") for result in results}
+    others = [name for name in styles if name.removesuffix(_PUBLISHED) not in _STYLES]
+    for name in styles.keys() - others:
+        styles[name] = _STYLES[name.removesuffix(_PUBLISHED)]
+    for at, name in enumerate(others):  # the second round pairs every marker with another color
+        styles[name] = _OTHER_MARKERS[at % 6], _OTHER_COLORS[(at + at // 6) % 6]
     names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "ordinary", "y = x"]
     with logit_panels(path, kind or path.suffix, len(panels), names) as (all_axes, handles):
         for axes, panel in zip(all_axes, panels, strict=True):
             fit, is_mean = panel.fits[0], len(panel.fits) > 1
-            shown = [result for family in panel.families.values() for result in family]
-            x, y = to_logits([panel.point(result) for result in shown])
+            x, y = to_logits([panel.point(result) for result in panel.results])
             ends = np.array([x.min() - 0.35, x.max() + 0.35])
             y = np.concatenate([y, logit(panel.predict(inverse_logit(ends)))])
             x_limits = inverse_logit(ends).tolist()
             set_axes(axes, x_limits, inverse_logit([y.min() - 0.25, y.max() + 0.25]).tolist())
-            _draw_names(axes, panel, shown)
+            _draw_names(axes, panel)
             for name, style in styles.items():
-                handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), *style)
+                family = [result for result in panel.results if (result.family or _YOURS) == name]
+                handles[name] = _draw_family(axes, panel, family, *style)
             handles |= draw_baseline(axes, panel, x_limits)
             axes.set_title(panel.label, fontweight="bold")
-            axes.set_xlabel(f"ImageNet{', same classes' if fit.same_classes else ''} (top-1, %)")
+            axes.set_xlabel(f"ImageNet{', same classes' if fit.compared_on == SAME else ''} (top-1, %)")
             axes.set_ylabel(f"{'mean accuracy' if is_mean else fit.shift.label} (top-1, %)")
 
 
-def _draw_names(axes: Axes, panel: Panel, results: Sequence[Result]) -> None:
+def _draw_names(axes: Axes, panel: Panel) -> None:
     """Write the names of published models beside their points, each at the nearest place that is free.
 
     Boxes are estimated in points, since a figure's layout is known only when it is drawn.
     """
     published = {result.model for result in read_published().rows}
     limits = np.array([axes.get_xlim(), axes.get_ylim()])
-    logits = np.column_stack(to_logits([panel.point(result) for result in results]))
+    logits = np.column_stack(to_logits([panel.point(result) for result in panel.results]))
     places = (logits - limits[:, 0]) / np.ptp(limits, axis=1) * _PANEL
     taken = [(x - 3.0, y - 3.0, x + 3.0, y + 3.0) for x, y in places]
     taken.append((_PANEL[0] - 130.0, 0.0, _PANEL[0], 30.0))  # the note on the fit
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3}
     thin = {"arrowstyle": "-", "linewidth": 0.4, "color": IDENTITY, "shrinkA": 0, "shrinkB": 2}
     for at in np.argsort(-places[:, 1], kind="stable"):
-        if results[at].model not in published:
+        name = panel.results[at].model
+        if name not in published:
             continue
-        text = legend_text(_MAKER.sub("", results[at].model))
+        text = legend_text(_MAKER.sub("", name))
         width, (x, y) = _NAME_SIZE * 0.56 * len(text), places[at]
         for right, up in _OFFSETS:
             left, bottom = x + right - (width if right < 0 else 0), y + up - _NAME_SIZE / 2

@@ -8,7 +8,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -112,7 +113,24 @@ def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) 
         text = require_file(path, "the results").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as a CSV file in UTF-8") from None
-    return parse_results(text, str(path), units, own)
+    columns, *lines = [cells for cells, _ in _read_lines(text, path) if cells] or [[]]
+    if not lines:
+        raise InputError(f"{path} has no rows; give a header and one row a model")
+    for number, cells in enumerate(lines, start=1):
+        if len(cells) != len(columns):
+            raise InputError(f"{path}, row {number} has {len(cells)} cells and the header {len(columns)}; mend the row")
+    rows = [dict(zip(columns, cells, strict=True)) for cells in lines]
+    named = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
+    named |= {column.removesuffix("_n") for column in columns if column.endswith("_n")}
+    own = tuple(column for column in columns if column in named and column not in IMAGES)
+    _check_names(columns, [row.get("model", "") for row in rows], own, path)
+    results = [_read_row(row, (*IMAGES, *own), path) for row in rows]
+    units = _settle_units(results, path, units)
+    if units == "fraction":
+        for at, each in enumerate(results):
+            percent = {column: 100 * value for column, value in each.accuracies.items()}
+            results[at] = replace(each, accuracies=percent)
+    return Results(tuple(results), tuple(columns), units, own)
 
 
 @cache
@@ -127,38 +145,7 @@ def read_published() -> Results:
     return read_results(PUBLISHED, "percent")
 
 
-def parse_results(text: str, name: str = "the results", units: str | None = None, own: Iterable[str] = ()) -> Results:
-    """Parse the text of a table of accuracies.
-
-    >>> table = parse_results("model,imagenet,imagenet-v2\\nresnet50,0.76,0.63\\n")
-    >>> table.units, dict(table.rows[0].accuracies)
-    ('fraction', {'imagenet': 76.0, 'imagenet-v2': 63.0})
-    """
-    (columns, _), *lines = [line for line in _read_lines(text, name) if line[0]] or [([], "")]
-    if not lines:
-        raise InputError(f"{name} has no rows; give a header and one row a model")
-    rows = []
-    for number, (cells, _) in enumerate(lines, start=1):
-        if len(cells) != len(columns):
-            raise InputError(f"{name}, row {number} has {len(cells)} cells and the header {len(columns)}; mend the row")
-        rows.append(dict(zip(columns, cells, strict=True)))
-    named = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
-    named |= {column.removesuffix("_n") for column in columns if column.endswith("_n")}
-    own = tuple(column for column in columns if column in named and column not in IMAGES)
-    _check_names(columns, [row.get("model", "") for row in rows], own, name)
-    numbers = [_read_numbers(row, (*IMAGES, *own), name) for row in rows]
-    values = {row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}
-    units = _settle_units(values, name, units)
-    factor = 1.0 if units == "percent" else 100.0
-    results = []
-    for row, (found, sizes) in zip(rows, numbers, strict=True):
-        accuracies = {column: value * factor for column, value in found.items()}
-        texts = {name: row.get(name, "") for name in ("family", "training", "run")}
-        results.append(Result(row["model"], accuracies, **texts, images=sizes, cells=row))
-    return Results(tuple(results), tuple(columns), units, own)
-
-
-def _read_lines(text: str, name: str) -> list[tuple[list[str], str]]:
+def _read_lines(text: str, path: Path) -> list[tuple[list[str], str]]:
     """Return the cells of each row, none of an empty one, and the row as it was written."""
     lines = list(io.StringIO(text, newline=""))
     reader, start, found = csv.reader(lines, strict=True), 0, []
@@ -168,46 +155,44 @@ def _read_lines(text: str, name: str) -> list[tuple[list[str], str]]:
             found.append((cells if any(cells) else [], "".join(lines[start : reader.line_num])))
             start = reader.line_num
     except csv.Error as error:
-        raise InputError(f"{name} is not a CSV file: {error}") from None
+        raise InputError(f"{path} is not a CSV file: {error}") from None
     return found
 
 
-def _check_names(columns: Sequence[str], models: Sequence[str], own: Iterable[str], name: str) -> None:
+def _check_names(columns: Sequence[str], models: Sequence[str], own: Iterable[str], path: Path) -> None:
     accuracies, shifts = (*IMAGES, *own), [shift.column for shift in SHIFTS]
     known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
     for what, texts in (("column", columns), ("model", models)):
         for text, count in Counter(filter(None, texts)).items():
             if count > 1:
-                raise InputError(f"{name} has the {what} {quoted(text)} twice; keep one or rename one")
+                raise InputError(f"{path} has the {what} {quoted(text)} twice; keep one or rename one")
     for column in columns:
         if column not in known:
             raise InputError(
-                f"{name} has an unknown column {quoted(column)}; "
+                f"{path} has an unknown column {quoted(column)}; "
                 "remove it, or name it as one of the `id_sets` if it is a test set; "
                 f"there are {', '.join((*TEXT_COLUMNS, *IMAGES))}, "
                 "and an accuracy's column with _n for the number of images"
             )
     for column in ("model", IMAGENET):
         if column not in columns:
-            raise InputError(f"{name} has no column {column!r}; a table of results has model, imagenet and shifts")
+            raise InputError(f"{path} has no column {column!r}; a table of results has model, imagenet and shifts")
     if not set(shifts) & set(columns):
-        raise InputError(f"{name} has no shift; give a column of {', '.join(shifts)}")
+        raise InputError(f"{path} has no shift; give a column of {', '.join(shifts)}")
     if "" in models:
-        raise InputError(f"{name}, row {models.index('') + 1} names no model; fill the column 'model'")
+        raise InputError(f"{path}, row {models.index('') + 1} names no model; fill the column 'model'")
 
 
-def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> tuple[dict[str, float], dict[str, int]]:
-    """Return a row's accuracies, and the numbers of images beside them."""
-    values, sizes = {}, {}
-    start = f"{name}: {quoted(row['model'])} has"
+def _read_row(row: Mapping[str, str], columns: Iterable[str], path: Path) -> Result:
+    """Return a row with its accuracies as they are written, and the numbers of images beside them."""
+    accuracies, sizes = dict[str, float](), dict[str, int]()
+    start = f"{path}: {quoted(row['model'])} has"
     for column in columns:
         cell, size = row.get(column, ""), row.get(f"{column}_n", "")
         if cell.lower() not in _ABSENT:
-            try:
-                values[column] = float(cell)
-            except ValueError:
-                values[column] = math.nan
-            if not 0 <= values[column] <= 100:
+            with suppress(ValueError):
+                accuracies[column] = float(cell)
+            if not 0 <= accuracies.get(column, math.nan) <= 100:
                 raise InputError(
                     f"{start} {quoted(cell)} in {column}; an accuracy is a number "
                     "from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
@@ -216,23 +201,24 @@ def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> 
             if not re.fullmatch("0*[1-9][0-9]{0,8}", size):
                 raise InputError(f"{start} {quoted(size)} in {column}_n; give a number of images")
             sizes[column] = int(size)
-    return values, sizes
+    texts = {name: row.get(name, "") for name in ("family", "training", "run")}
+    return Result(row["model"], accuracies, **texts, images=sizes, cells=row)
 
 
-def _settle_units(values: Mapping[str, Mapping[str, float]], name: str, asked: str | None) -> str:
-    """Return the unit of the accuracies of the models by name."""
-    largest = max((value for row in values.values() for value in row.values()), default=0.0)
+def _settle_units(results: Sequence[Result], path: Path, asked: str | None) -> str:
+    largest = max((value for each in results for value in each.accuracies.values()), default=0.0)
     if asked == "fraction" and largest > 1:
-        raise InputError(f"{name} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
+        raise InputError(f"{path} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
     if asked is not None or largest <= 1:
         return asked or "fraction"
-    for model, row in values.items():
-        top, imagenet = max(row.values(), default=0.0), row.get(IMAGENET, 0.0)
+    for each in results:
+        found = each.accuracies
+        top, imagenet = max(found.values(), default=0.0), found.get(IMAGENET, 0.0)
         # A weak model has a few percent at most, and a good one has that on ImageNet-A.
-        odd = [column for column, value in row.items() if 0 < value <= 1 and (top <= 1 or column != "imagenet-a")]
+        odd = [column for column, value in found.items() if 0 < value <= 1 and (top <= 1 or column != "imagenet-a")]
         if odd and (top <= 1 or (imagenet if imagenet > 1 else top) > _SURELY_ABOVE_ONE_PERCENT):
             raise InputError(
-                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd[0]]:g} in {odd[0]}, "
+                f"{path} seems to mix percent and fractions: {quoted(each.model)} has {found[odd[0]]:g} in {odd[0]}, "
                 f"while the largest accuracy is {largest:g}; "
                 "use one unit, or say `units='percent'` if this is right"
             )
@@ -274,7 +260,7 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
         table = read_results(path) if path.exists() else Results((), ("model",), "fraction")
         lines = [(["model"], "model\n")]
         if table.rows:
-            lines = _read_lines(path.read_bytes().decode(), str(path))
+            lines = _read_lines(path.read_bytes().decode(), path)
         row = {"model": model}
         for column, (top1, images) in accuracies.items():
             row[column] = f"{100 * top1:.4f}" if table.units == "percent" else f"{top1:.6f}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imagenet_captions.evaluation.robustness.fits import inverse_logit
+from imagenet_captions.evaluation.robustness.fits import Baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.tables import Result
 
 IDS = ("imagenet", "yfcc", "laion")
@@ -25,6 +25,10 @@ def made(
         Result(f"model {number}", dict(zip((*IDS, *shifts), map(float, row), strict=True)))
         for number, row in enumerate(accuracies)
     ]
+
+
+def baseline_of(models: list[Result]) -> Baseline:
+    return Baseline("made", tuple(models), "over the models of made")
 
 
 def write_table(path: Path, models: list[Result], without: str = "") -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness, write_notes
+from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
 from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
-from imagenet_captions.evaluation.robustness.tables import parse_results, read_published, read_results
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, read_published, read_results
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, invoke, run_cli
-from tests.evaluation.robustness.made_models import IDS, made, write_table
+from tests.evaluation.robustness.made_models import IDS, baseline_of, made, write_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
 RN50 = """\
@@ -74,8 +74,7 @@ def test_the_published_models_in_one_command(tmp_path: Path) -> None:
 
 
 def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
-    table = parse_results("model,imagenet,imagenet-v2\n\x1b[31mred\x07" + "x" * 500 + ",76,63\n")
-    report = measure_robustness(table.rows)
+    report = measure_robustness([Result("\x1b[31mred\x07" + "x" * 500, {IMAGENET: 76.0, "imagenet-v2": 63.0})])
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(write_notes(report)))
 
 
@@ -124,9 +123,9 @@ def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert code == 0, told
     assert "over the models of own.csv (Shi et al. 2023)" in told
     few, own = read_results(Path("few.csv"), own=IDS).rows, read_results(Path("own.csv"), own=IDS).rows
-    report, multi = measure_robustness(few), measure_multi_id(few, IDS, own, "own.csv")
+    multi = measure_robustness(few, baseline_of([*own]), ids=IDS)
     _, r2, _ = multi.fits[0].quality
-    _, single_r2, single_error = multi.single[0].quality
+    _, single_r2, single_error = multi.fits[0].first_alone.quality
     for row, model in zip(read_csv(Path("ER.csv")), multi.models, strict=True):
         found = model.shifts["imagenet-v2"]
         expected = {"multi_id_effective_robustness": found.value, "multi_id_predicted": found.predicted}
@@ -134,9 +133,8 @@ def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         cells = {name: float(row[f"imagenet-v2_{name}"]) for name in expected}
         assert cells == pytest.approx(expected, abs=1e-4)
         assert (row["multi_id_sets"], row["baseline"]) == ("imagenet + yfcc + laion", "own.csv")
-    shown = format_robustness(report, multi)
-    assert f"{multi.models[3].shifts['imagenet-v2'].value:+.2f}" in shown
-    assert f"R² {single_r2:.4f}" in shown
+    assert f"{multi.models[3].shifts['imagenet-v2'].value:+.2f}" in told
+    assert f"R² {single_r2:.4f}" in told
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,17 @@ from imagenet_captions.evaluation.robustness.tables import (
     TESTBED,
     add_row,
     check_results,
-    parse_results,
     read_published,
     read_results,
     read_testbed,
 )
 
 HEADER = "model,imagenet,imagenet-v2,imagenet-a\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "RESULTS.csv"
 
 
 @pytest.mark.parametrize(
@@ -34,8 +38,9 @@ HEADER = "model,imagenet,imagenet-v2,imagenet-a\n"
         ("a,7.6e1,63,\n", None, "percent", 76.0),
     ],
 )
-def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> None:
-    table = parse_results(HEADER + rows, units=asked)
+def test_units(path: Path, rows: str, asked: str | None, expected: str, imagenet: float) -> None:
+    path.write_text(HEADER + rows)
+    table = read_results(path, asked)
     assert table.units == expected
     assert table.rows[0].accuracies["imagenet"] == pytest.approx(imagenet)
 
@@ -64,17 +69,17 @@ def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> 
         (HEADER + "x" * 5000 + ",76,sixty,1\n", "…"),
     ],
 )
-def test_what_is_refused(text: str, sentence: str) -> None:
+def test_what_is_refused(path: Path, text: str, sentence: str) -> None:
+    path.write_text(text)
     with pytest.raises(InputError) as caught:
-        parse_results(text, "RESULTS.csv")
+        read_results(path)
     assert sentence in str(caught.value)
     assert "RESULTS.csv" in str(caught.value)
     assert len(str(caught.value)) < 500
 
 
-def test_what_spreadsheets_write(tmp_path: Path) -> None:
+def test_what_spreadsheets_write(path: Path) -> None:
     """A mark of the encoding, other ends of lines, empty rows, and words for a missing value."""
-    path = tmp_path / "RESULTS.csv"
     rows = b'"net, large",76,,NA\r\n\r\n,,,\r\nb,,nan,-\r\n'
     path.write_bytes(b"\xef\xbb\xbf" + HEADER.encode().replace(b"\n", b"\r\n") + rows)
     table = read_results(path)
@@ -92,7 +97,7 @@ def test_the_shipped_tables() -> None:
     for row in read_published().rows:
         assert len(row.cells["source"]) > 10, row.model
         assert {"imagenet", *(shift.column for shift in SHIFTS)} <= set(row.accuracies), row.model
-    assert parse_results(TESTBED.read_text(encoding="utf-8")).units == "percent"
+    assert read_results(TESTBED).units == "percent"
 
 
 def test_sizes_of_test_sets() -> None:
@@ -127,18 +132,16 @@ def test_other_rows_stay_byte_for_byte_and_a_link_and_the_mode_stay(tmp_path: Pa
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_robustness_needs_is_asked_for_first(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
+def test_what_robustness_needs_is_asked_for_first(path: Path) -> None:
     with pytest.raises(InputError, match="needs ImageNet and a shift"):
         check_results(path, {"imagenet": path})
     check_results(path, {"imagenet": path, "imagenet-a": path})
-    answers = tmp_path / "m.answers.parquet"
+    answers = path.with_name("m.answers.parquet")
     with pytest.raises(InputError, match="is to be written twice"):
-        check_results(answers, {"imagenet": path, "imagenet-a": path}, out=tmp_path / "m.json")
+        check_results(answers, {"imagenet": path, "imagenet-a": path}, out=path.with_name("m.json"))
 
 
-def test_a_test_set_of_ones_own_goes_from_evaluate_to_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
+def test_a_test_set_of_ones_own_goes_from_evaluate_to_the_table(path: Path) -> None:
     measured = {"imagenet": (0.5, 50_000), "yfcc": (0.25, 400), "imagenet-v2": (0.4, 10_000)}
     check_results(path, dict.fromkeys(measured, path))
     add_row(path, "mine", measured)
@@ -146,8 +149,8 @@ def test_a_test_set_of_ones_own_goes_from_evaluate_to_the_table(tmp_path: Path) 
     assert table.own == ("yfcc",)
     assert table.rows[0].accuracies["yfcc"] == 25.0
     assert table.rows[0].size("yfcc") == 400
-    named = parse_results("model,imagenet,imagenet-v2,yfcc\nmine,50,40,25\n", own=["yfcc"])
-    assert named.rows[0].size("yfcc") is None
     for name in ("family", "yfcc_n"):
         with pytest.raises(InputError, match=f"'{name}' cannot be a column"):
             check_results(path, {**dict.fromkeys(measured, path), name: path})
+    path.write_text("model,imagenet,imagenet-v2,yfcc\nmine,50,40,25\n")
+    assert read_results(path, own=["yfcc"]).rows[0].size("yfcc") is None
