@@ -293,7 +293,4 @@ def draw_shifts(
                 lines = [line_through(x[base] / 100, column / 100) for column in each[base].T]
                 curve = np.mean([through(inverse_logit(grid) / 100) for through in lines], axis=0)
                 (handles[line],) = axes.plot(grid, logit(100 * curve), color=LINE, linewidth=1.4)
-            set_axes(axes, *limits)
-            axes.set_title(title, fontweight="bold")
-            axes.set_xlabel(f"{clean} (top-1, %)")
-            axes.set_ylabel(f"{title} (top-1, %)")
+            set_axes(axes, title, clean, title, *limits)

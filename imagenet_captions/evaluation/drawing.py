@@ -120,8 +120,11 @@ def to_logits(points: Sequence[Point]) -> tuple[Floats, Floats]:
     return logit(clipped[:, 0]), logit(clipped[:, 1])
 
 
-def set_axes(axes: Axes, x_limits: Point, y_limits: Point) -> None:
-    """Give both axes, which are logits, round percentages as ticks, their ends and a grid."""
+def set_axes(axes: Axes, title: str, x_name: str, y_name: str, x_limits: Point, y_limits: Point) -> None:
+    """Give a panel its title and a grid, and both axes, which are logits, their names, ends and round percentages."""
+    axes.set_title(title, fontweight="bold")
+    axes.set_xlabel(f"{x_name} (top-1, %)")
+    axes.set_ylabel(f"{y_name} (top-1, %)")
     for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
         ticks = choose_ticks(*limits)
         axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import filecmp
-import io
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from imagenet_captions.errors import InputError, aligned, quoted
@@ -29,15 +27,11 @@ from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
 from imagenet_captions.evaluation.results import RunRecord, RunSettings, read_metrics
 from imagenet_captions.evaluation.robustness.fits import fit_baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.output import HOLLOW, Panel, draw_baseline
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, csv_text
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, TrajectorySettings
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import checked, digest, read_json, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_folder, has_our_format, locked
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +57,7 @@ class Trajectory(NamedTuple):
     steps: tuple[Step, ...]
 
 
-@dataclass(frozen=True)
-class KeptRun:
+class KeptRun(NamedTuple):
     """A run, its checkpoints, and how they are tested."""
 
     name: str
@@ -76,7 +69,8 @@ class KeptRun:
 def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     """Measure every kept checkpoint that is not measured yet; write the table and the figure into `out`.
 
-    A checkpoint's metrics are in OUT/checkpoints/RUN/NAME.json. They are measured again if the checkpoint, the test
+    The table has a row for each checkpoint: top-1 in percent, and each test set's images in a column with `_n`. A
+    checkpoint's metrics are in OUT/checkpoints/RUN/NAME.json. They are measured again if the checkpoint, the test
     sets or the classifier changed.
     """
     out = settings.out
@@ -89,39 +83,40 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     runs = find_runs(settings.runs, settings.prompts)
     with locked(out / _LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
         tests = {name: digest(path) for name, path in settings.test_sets}
-        names = [run.name for run in runs]
-        write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})
+        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
         trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
-        write_text(out / TABLE, trajectories_csv(trajectories))
+        columns = [column for name in trajectories[0].steps[0].accuracies for column in (name, f"{name}_n")]
+        rows: list[list[object]] = [["arm", "run", "checkpoint", "step", *columns]]
+        for each in trajectories:
+            for checkpoint, step, accuracies in each.steps:
+                cells = [cell for percent, images in accuracies.values() for cell in (f"{percent:.4f}", images)]
+                rows.append([each.arm, each.run, checkpoint, step, *cells])
+        write_text(out / TABLE, csv_text(rows))
         draw_trajectories(trajectories, list(tests), out / FIGURE)
     return trajectories
 
 
 def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str, str], scratch: Path) -> Trajectory:
-    steps = []
     prompts = run.classifier.prompts
-    if prompts is not None and Path(prompts).is_file():
-        prompts = digest(Path(prompts))
+    asked = {
+        "test_sets": dict(tests),
+        "labels": None if settings.labels is None else digest(settings.labels),
+        "classifier": run.classifier.kind,
+        "prompts": digest(Path(prompts)) if prompts and Path(prompts).is_file() else prompts,
+    }
+    steps = []
     for number, path in enumerate(run.checkpoints, start=1):
-        asked = {
-            "checkpoint": digest(path),
-            "test_sets": dict(tests),
-            "labels": None if settings.labels is None else digest(settings.labels),
-            "classifier": run.classifier.kind,
-            "prompts": prompts,
-        }
+        wanted = {"checkpoint": digest(path), **asked}
         kept = settings.out / _CHECKPOINTS / run.name / f"{path.stem}.json"
         metrics = read_metrics(kept) if kept.is_file() else {}
-        if metrics.get("asked") != asked:
-            of = len(run.checkpoints)
-            log.info("%s, checkpoint %d of %d: %s", run.name, number, of, path.name)
-            evaluation = EvaluateSettings(
-                str(path), settings.test_sets, run.classifier, settings.reading, settings.labels
-            )
+        if metrics.get("asked") != wanted:
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
+            reading, labels = settings.reading, settings.labels
+            evaluation = EvaluateSettings(str(path), settings.test_sets, run.classifier, reading, labels)
             measured = evaluate_model(load_model(str(path)), evaluation, scratch)
             about = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             step = checked(about.get("global_step"), int, f"the step of the checkpoint {path}")
-            metrics = {"asked": asked, "step": step, **measured}
+            metrics = {"asked": wanted, "step": step, **measured}
             write_json(kept, metrics)
         found = results_of(metrics)
         names = [*tests, *sorted(found.keys() - tests)]
@@ -136,7 +131,23 @@ def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
     Zero-shot runs are tested with `prompts`, or else as the ablation tested them. Raises InputError for a place without
     runs, two runs of one name, and a run whose checkpoints cannot be measured.
     """
-    runs = [run for place in places for run in _runs_of(place, prompts)]
+    runs: list[KeptRun] = []
+    for place in places:
+        if (require_there(place, "the run") / _CHECKPOINTS).is_dir():
+            runs.append(_kept_run(place, prompts))
+            continue
+        found = []
+        for inside in sorted(place.glob(f"runs/*/{_CHECKPOINTS}")):
+            try:
+                found.append(_kept_run(inside.parent, prompts))
+            except InputError as error:
+                log.warning("note: left out, since %s", error)
+        if not found:
+            raise InputError(
+                f"{place} is neither a run nor an ablation with checkpoints of a model with a classifier; "
+                "give `keep_every` to train or ablate"
+            )
+        runs += found
     names = [run.name for run in runs]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -146,24 +157,7 @@ def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
     return runs
 
 
-def _runs_of(place: Path, prompts: str | None) -> list[KeptRun]:
-    if (require_there(place, "the run") / _CHECKPOINTS).is_dir():
-        return [_run(place, prompts)]
-    runs = []
-    for inside in sorted(place.glob(f"runs/*/{_CHECKPOINTS}")):
-        try:
-            runs.append(_run(inside.parent, prompts))
-        except InputError as error:
-            log.warning("note: left out, since %s", error)
-    if not runs:
-        raise InputError(
-            f"{place} is neither a run nor an ablation with checkpoints of a model with a classifier; "
-            "give `keep_every` to train or ablate"
-        )
-    return runs
-
-
-def _run(folder: Path, prompts: str | None) -> KeptRun:
+def _kept_run(folder: Path, prompts: str | None) -> KeptRun:
     settings = read_json(folder / "settings.json", RunSettings, "the run's settings")
     kind = _CLASSIFIERS.get(settings.recipe.objective)
     if kind is None:
@@ -176,9 +170,8 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
     # A copied run has two files where `train` made two links to one.
     if last.is_file() and not (checkpoints and filecmp.cmp(last, checkpoints[-1], shallow=False)):
         checkpoints.append(last)
-    kept = len(checkpoints)
-    if kept < 2:
-        raise InputError(f"the run {folder} keeps {kept} checkpoint; train it with `keep_every` for more")
+    if len(checkpoints) < 2:
+        raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
     tested = folder / "run.json"
     if kind != "zero-shot":
         prompts = None
@@ -186,22 +179,6 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
         prompts = read_json(tested, RunRecord).test.prompts
     arm = folder.name.removesuffix(f"-s{settings.seed}")
     return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=prompts or None), tuple(checkpoints))
-
-
-def trajectories_csv(trajectories: Sequence[Trajectory]) -> str:
-    """Return a row for each checkpoint: top-1 in percent, and the images of each test set in a column with `_n`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = trajectories[0].steps[0].accuracies
-    columns = [column for name in names for column in (name, f"{name}_n")]
-    writer.writerow(["arm", "run", "checkpoint", "step", *columns])
-    for each in trajectories:
-        for checkpoint, step, accuracies in each.steps:
-            row = [each.arm, each.run, checkpoint, step]
-            for percent, images in accuracies.values():
-                row += [f"{percent:.4f}", images]
-            writer.writerow(row)
-    return text.getvalue()
 
 
 def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]) -> str:
@@ -226,52 +203,39 @@ def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]
 def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], path: Path) -> None:
     """Draw every test set after the first of `names` against the first; the same input gives the same bytes.
 
-    ImageNet's shifts have the curve of ordinary ImageNet models, as in the figure of `robustness`.
+    ImageNet's shifts have the curve of ordinary ImageNet models, as in the figure of `robustness`, and are drawn
+    against ImageNet on their own classes if that was measured.
     """
     clean, *shifts = names
-    arms = dict.fromkeys(each.arm for each in trajectories)
+    arms = list(dict.fromkeys(each.arm for each in trajectories))
     in_legend = [*arms, *["the curves: at most 30 letters"] * 7]
     with logit_panels(path, path.suffix, len(shifts), in_legend) as (all_axes, handles):
-        for axes, shift in zip(all_axes, shifts, strict=True):
-            found = _draw_panel(axes, trajectories, clean, shift)
-            handles |= {name.removesuffix(HOLLOW): handle for name, handle in found.items()}
-
-
-def _draw_panel(axes: Axes, trajectories: Sequence[Trajectory], clean: str, shift: str) -> dict[str, Artist]:
-    """Draw the runs under one shift, and return what the legend shows, by its name there.
-
-    A shift is drawn against ImageNet on its own classes if that was measured.
-    """
-    known = next((each for each in SHIFTS if each.column == shift), None)
-    same = known.same_classes if known and clean == IMAGENET else None
-    x_column = same if same and same in trajectories[0].steps[0].accuracies else clean
-    arms = list(dict.fromkeys(each.arm for each in trajectories))
-    handles: dict[str, Artist] = {}
-    shown = []
-    for each in trajectories:
-        steps = [step.accuracies for step in each.steps]
-        x, y = to_logits([(step[x_column][0], step[shift][0]) for step in steps])
-        shown += [(x, y)]
-        at = arms.index(each.arm)
-        look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}
-        axes.plot(x, y, ".-", linewidth=1, markersize=4, alpha=0.75, **look)
-        marker = MARKERS[(at + at // len(MARKERS)) % len(MARKERS)]
-        look |= {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
-        (handles[each.arm],) = axes.plot(x[-1:], y[-1:], marker, **look)
-    x_limits, y_limits = (
-        inverse_logit([min(map(min, places)) - _MARGIN, max(map(max, places)) + _MARGIN]).tolist()
-        for places in zip(*shown, strict=True)
-    )
-    if known is not None and x_column in (IMAGENET, known.same_classes):
-        panel = Panel(known.label, (fit_baseline("auto", known, x_column),))
-        handles |= draw_baseline(axes, panel, x_limits)
-    else:
-        line, _ = to_logits([(end, end) for end in x_limits])
-        handles["y = x"] = draw_identity(axes, line)
-    set_axes(axes, x_limits, y_limits)
-    label = legend_text(shift) if known is None else known.label
-    axes.set_title(label, fontweight="bold")
-    of_clean = "ImageNet" if clean == IMAGENET else legend_text(clean)
-    axes.set_xlabel(f"{of_clean}{', same classes' if x_column != clean else ''} (top-1, %)")
-    axes.set_ylabel(f"{label} (top-1, %)")
-    return handles
+        for axes, name in zip(all_axes, shifts, strict=True):
+            shift = next((each for each in SHIFTS if each.column == name), None)
+            x_column = clean
+            if shift and clean == IMAGENET and shift.same_classes in trajectories[0].steps[0].accuracies:
+                x_column = str(shift.same_classes)
+            ends = []
+            for each in trajectories:
+                steps = [step.accuracies for step in each.steps]
+                x, y = to_logits([(step[x_column][0], step[name][0]) for step in steps])
+                at = arms.index(each.arm)
+                look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}
+                axes.plot(x, y, ".-", linewidth=1, markersize=4, alpha=0.75, **look)
+                marker = MARKERS[(at + at // len(MARKERS)) % len(MARKERS)]
+                look |= {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
+                (handles[each.arm],) = axes.plot(x[-1:], y[-1:], marker, **look)
+                ends += [(x.min() - _MARGIN, y.min() - _MARGIN), (x.max() + _MARGIN, y.max() + _MARGIN)]
+            low, high = inverse_logit([np.min(ends, axis=0), np.max(ends, axis=0)])
+            x_limits, y_limits = zip(low.tolist(), high.tolist(), strict=True)
+            if shift and x_column in (IMAGENET, shift.same_classes):
+                curves = draw_baseline(axes, Panel(shift.label, (fit_baseline("auto", shift, x_column),)), x_limits)
+                handles |= {text.removesuffix(HOLLOW): handle for text, handle in curves.items()}
+            else:
+                line, _ = to_logits([(end, end) for end in x_limits])
+                handles["y = x"] = draw_identity(axes, line)
+            label = shift.label if shift else legend_text(name)
+            x_name = "ImageNet" if clean == IMAGENET else legend_text(clean)
+            if x_column != clean:
+                x_name += ", same classes"
+            set_axes(axes, label, x_name, label, x_limits, y_limits)

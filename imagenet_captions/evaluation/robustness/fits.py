@@ -215,13 +215,16 @@ class Fit:
     """A baseline's curve or plane for one shift, which predicts from `columns`, and the models that it is fitted to.
 
     Draw k is the same sample, or the same deviation, of trainings in every curve of a baseline. `left_out` names models
-    at 0 % or 100 %, which have no logit. `runs` holds the number of each model's training.
+    at 0 % or 100 %, which have no logit. `x` [models, columns] and `y` are the models' accuracies, `runs` the number of
+    each one's training.
     """
 
     baseline: str
     shift: Shift
     columns: tuple[str, ...]
     models: tuple[Result, ...]
+    x: Floats
+    y: Floats
     runs: Integers
     left_out: tuple[str, ...]
     curve: Curves | Planes
@@ -273,7 +276,7 @@ class Fit:
     @property
     def size(self) -> str:
         """The number of models, and of trainings if some are checkpoints of one."""
-        models, trainings = len(self.models), len(np.unique(self.runs))
+        models, trainings = len(self.y), len(np.unique(self.runs))
         return f"{models}" if trainings == models else f"{models} of {trainings} trainings"
 
     @property
@@ -292,14 +295,8 @@ class Fit:
     @cached_property
     def first_alone(self) -> Fit:
         """The line of the same models on the first of a plane's columns alone, without draws of its own."""
-        y = logit([model.accuracies[self.shift.column] for model in self.models])
-        line = fit_planes(logit(self.x[:, 0]), y, np.ones((1, len(y))))
-        return replace(self, columns=self.columns[:1], curve=line, draws=line)
-
-    @cached_property
-    def x(self) -> Floats:
-        """The accuracies that it is fitted over, [models, columns]."""
-        return np.array([model.row(self.columns) for model in self.models])
+        line = fit_planes(logit(self.x[:, 0]), logit(self.y), np.ones((1, len(self.y))))
+        return replace(self, columns=self.columns[:1], x=self.x[:, :1], curve=line, draws=line)
 
     @cached_property
     def ranges(self) -> tuple[list[float], list[float]]:
@@ -309,16 +306,15 @@ class Fit:
     @cached_property
     def quality(self) -> tuple[float, float, float]:
         """Correlation and R² of prediction and accuracy, in logits, and the mean absolute error in points."""
-        accuracies = np.array([model.accuracies[self.shift.column] for model in self.models])
-        y, predicted = logit(accuracies), self.curve.at(logit(self.x.squeeze()))
+        y, predicted = logit(self.y), self.curve.at(logit(self.x.squeeze()))
         r2 = 1 - float(((y - predicted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
-        error = float(np.abs(accuracies - inverse_logit(predicted)).mean())
+        error = float(np.abs(self.y - inverse_logit(predicted)).mean())
         return float(np.corrcoef(predicted, y)[0, 1]), r2, error
 
     def describe(self) -> str:
         """Return how well it describes its models."""
         _, r2, error = self.quality
-        return f"n {len(self.models)}, R² {r2:.4f}, MAE {error:.2f} points"
+        return f"n {len(self.y)}, R² {r2:.4f}, MAE {error:.2f} points"
 
 
 def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
@@ -334,7 +330,7 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     known = np.all(np.isfinite(found), axis=1)
     used = np.all((found > 0) & (found < 100), axis=1)
     x, y = logit(found[used, :-1]), logit(found[used, -1])
-    runs, trainings = baseline.runs[used], max(baseline.runs.tolist(), default=0) + 1
+    runs, trainings = baseline.runs[used], baseline.runs.max() + 1
     _check(baseline.name, wanted, x, y, len(np.unique(runs)))
     curve: Curves | Planes
     draws: Curves | Planes
@@ -352,6 +348,8 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
         shift=shift,
         columns=columns,
         models=tuple(compress(baseline.models, used)),
+        x=found[used, :-1],
+        y=found[used, -1],
         runs=runs,
         left_out=tuple(model.model for model in compress(baseline.models, known & ~used)),
         curve=curve,

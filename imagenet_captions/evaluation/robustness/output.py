@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -54,6 +52,7 @@ from imagenet_captions.evaluation.robustness.tables import (
     SHIFTS,
     Result,
     Results,
+    csv_text,
     read_published,
     read_results,
 )
@@ -138,11 +137,7 @@ def write_robustness(path: Path, results: Results, report: RobustnessReport) -> 
                 texts = [f"{end:.4f}" if results.units == "percent" else f"{end / 100:.6f}" for end in ends]
                 row[f"{column}_low"], row[f"{column}_high"] = texts or ("", "")
         rows.append(row | added)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([list(rows[0]), *(row.values() for row in rows)]))
 
 
 def _added_cells(results: Results, report: RobustnessReport) -> list[dict[str, str]]:
@@ -367,20 +362,20 @@ def draw_robustness(
     names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "ordinary", "y = x"]
     with logit_panels(path, kind or path.suffix, len(panels), names) as (all_axes, handles):
         for axes, panel in zip(all_axes, panels, strict=True):
-            fit, is_mean = panel.fits[0], len(panel.fits) > 1
+            fit = panel.fits[0]
             x, y = to_logits([panel.point(result) for result in panel.results])
             ends = np.array([x.min() - 0.35, x.max() + 0.35])
             y = np.concatenate([y, logit(panel.predict(inverse_logit(ends)))])
             x_limits = inverse_logit(ends).tolist()
-            set_axes(axes, x_limits, inverse_logit([y.min() - 0.25, y.max() + 0.25]).tolist())
+            y_limits = inverse_logit([y.min() - 0.25, y.max() + 0.25]).tolist()
+            x_name = "ImageNet, same classes" if fit.compared_on == SAME else "ImageNet"
+            y_name = fit.shift.label if len(panel.fits) == 1 else "mean accuracy"
+            set_axes(axes, panel.label, x_name, y_name, x_limits, y_limits)
             _draw_names(axes, panel)
             for name, style in styles.items():
                 family = [result for result in panel.results if (result.family or _YOURS) == name]
                 handles[name] = _draw_family(axes, panel, family, *style)
             handles |= draw_baseline(axes, panel, x_limits)
-            axes.set_title(panel.label, fontweight="bold")
-            axes.set_xlabel(f"ImageNet{', same classes' if fit.compared_on == SAME else ''} (top-1, %)")
-            axes.set_ylabel(f"{'mean accuracy' if is_mean else fit.shift.label} (top-1, %)")
 
 
 def _draw_names(axes: Axes, panel: Panel) -> None:

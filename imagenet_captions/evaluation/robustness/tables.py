@@ -257,10 +257,10 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
     from imagenet_captions.storage.outputs import holding
 
     with holding([path], _LONGEST_WAIT):
-        table = read_results(path) if path.exists() else Results((), ("model",), "fraction")
-        lines = [(["model"], "model\n")]
-        if table.rows:
-            lines = _read_lines(path.read_bytes().decode(), path)
+        if path.exists():
+            table, lines = read_results(path), _read_lines(path.read_bytes().decode(), path)
+        else:
+            table, lines = Results((), ("model",), "fraction"), [(["model"], "model\n")]
         row = {"model": model}
         for column, (top1, images) in accuracies.items():
             row[column] = f"{100 * top1:.4f}" if table.units == "percent" else f"{top1:.6f}"
@@ -270,11 +270,11 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
         added = [column for column in added if column not in table.columns]
         at, first = next((at, line) for at, (cells, line) in enumerate(lines) if cells)
         end = first[len(first.rstrip("\r\n")) :]
-        own, text = _line([row.get(column, "") for column in (*table.columns, *added)], end), ""
+        own, text = csv_text([[row.get(column, "") for column in (*table.columns, *added)]], end), ""
         for number, (cells, line) in enumerate(lines):
             content = line.rstrip("\r\n") if cells else ""
             if number == at:
-                text += content + ("," + _line(added, end) if added else end)
+                text += content + ("," + csv_text([added], end) if added else end)
             elif cells and cells[table.columns.index("model")] == model:
                 text, own = text + own, ""
             else:
@@ -282,7 +282,8 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
         write_text(path, text + own)
 
 
-def _line(cells: list[str], end: str) -> str:
+def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
+    """Return the text of a CSV file with these rows."""
     text = io.StringIO()
-    csv.writer(text, lineterminator=end).writerow(cells)
+    csv.writer(text, lineterminator=end).writerows(rows)
     return text.getvalue()
