@@ -34,7 +34,12 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 MARKERS = "os^Dv<>PX*ph"
 LINE, IDENTITY, GRID = "#444444", "#888888", "#E6E6E6"
 _EDGE = (0.05, 99.95)  # where 0 % and 100 %, which have no logit, are drawn
-_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
+_TICKS: tuple[Sequence[float], ...] = (  # of which the first with four on the axis is taken
+    (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9),
+    range(5, 100, 5),
+    range(2, 100, 2),
+    range(1, 100),
+)
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "imagenet-captions",
     "font.size": 9,
@@ -125,8 +130,12 @@ def set_axes(axes: Axes, title: str, x_name: str, y_name: str, x_limits: Point, 
     axes.set_title(title, fontweight="bold")
     axes.set_xlabel(f"{x_name} (top-1, %)")
     axes.set_ylabel(f"{y_name} (top-1, %)")
-    for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
-        ticks = choose_ticks(*limits)
+    for axis, (low, high) in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
+        ticks: list[float] = []
+        for choice in _TICKS:
+            ticks = [tick for tick in choice if low <= tick <= high]
+            if len(ticks) >= 4:
+                break
         axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])
     axes.set_xlim(*logit(x_limits).tolist())
     axes.set_ylim(*logit(y_limits).tolist())
@@ -137,17 +146,3 @@ def add_grid(axes: Axes, axis: Any = "both") -> None:
     """Draw a grid below everything else."""
     axes.grid(axis=axis, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
-
-
-def choose_ticks(low: float, high: float) -> list[float]:
-    """Return round percentages evenly spread on a logit axis, and finer ones if the axis is short.
-
-    >>> choose_ticks(3, 60), choose_ticks(63, 84)
-    ([5, 10, 20, 30, 40, 50, 60], [65, 70, 75, 80])
-    """
-    ticks: list[float] = []
-    for choice in (_TICKS, range(5, 100, 5), range(2, 100, 2), range(1, 100)):
-        ticks = [tick for tick in choice if low <= tick <= high]
-        if len(ticks) >= 4:
-            break
-    return ticks

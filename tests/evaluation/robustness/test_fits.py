@@ -46,17 +46,6 @@ def test_the_logit_has_an_inverse(percent: float) -> None:
     assert inverse_logit([-math.inf, math.inf]).tolist() == [0, 100]
 
 
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=3, max_size=20))
-def test_weighted_lines_are_those_of_repeated_points(pairs: list[tuple[float, float]]) -> None:
-    x, y = np.array(pairs).T
-    if np.ptp(x) < 0.1 or np.ptp(x[1:]) < 0.1:
-        return
-    weights = np.ones((1, len(pairs)))
-    weights[0, 0] = 3
-    slope, intercept, _ = naive.line([*pairs, pairs[0], pairs[0]])
-    assert fit_planes(x, y, weights).coefficients[0] == pytest.approx([intercept, slope], abs=1e-6)
-
-
 def test_curves_are_straight_between_their_points_and_beyond() -> None:
     curve = Curves(np.array([0.0, 1.0, 3.0]), np.array([[0.0, 1.0, 2.0]]))
     assert curve.at([-1, 0, 0.5, 1, 2, 3, 5]).tolist() == [-1, 0, 0.5, 1, 1.5, 2, 3]

@@ -204,9 +204,7 @@ def test_models_beyond_those_of_the_fit_are_marked_and_those_without_a_logit_lef
     assert report.models[-1].shifts == {}
 
 
-def test_too_few_models_and_collinear_sets_are_refused() -> None:
-    with pytest.raises(NoFitError, match=r"made has 14 models .* a fit on 3 `id_sets` takes 15"):
-        measure_robustness(made(), baseline_of(made(14)), ids=IDS)
+def test_collinear_sets_and_models_without_them_are_refused() -> None:
     twins = [Result(each.model, {**each.accuracies, "laion": each.accuracies["yfcc"]}) for each in made()]
     with pytest.raises(NoFitError, match="yfcc follow from those on the other `id_sets` in made"):
         measure_robustness(twins, baseline_of(twins), ids=IDS)
