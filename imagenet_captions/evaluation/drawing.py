@@ -104,7 +104,8 @@ def logit_panels(
 def add_legend(figure: Figure, handles: Mapping[str, Artist], columns: int) -> None:
     """Write the legend below the panels."""
     texts = [legend_text(name) for name in handles]
-    figure.legend(list(handles.values()), texts, loc="outside lower center", ncols=columns, frameon=False)
+    look: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(list(handles.values()), texts, **look)
 
 
 def legend_text(name: str) -> str:

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
 _LOCK, _CHECKPOINTS, _FORMAT = ".lock", "checkpoints", "imagenet-captions trajectories"
-_CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}  # SimCLR's models have no classifier of their own
+# SimCLR's models have no classifier of their own.
+_CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}
 _MARGIN = 0.3  # logits around the places of a panel
 
 
@@ -83,14 +84,18 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     runs = find_runs(settings.runs, settings.prompts)
     with locked(out / _LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
         tests = {name: digest(path) for name, path in settings.test_sets}
-        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
+        names = [run.name for run in runs]
+        write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})
         trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
-        columns = [column for name in trajectories[0].steps[0].accuracies for column in (name, f"{name}_n")]
-        rows: list[list[object]] = [["arm", "run", "checkpoint", "step", *columns]]
+        rows: list[list[object]] = [["arm", "run", "checkpoint", "step"]]
+        for name in trajectories[0].steps[0].accuracies:
+            rows[0] += [name, f"{name}_n"]
         for each in trajectories:
             for checkpoint, step, accuracies in each.steps:
-                cells = [cell for percent, images in accuracies.values() for cell in (f"{percent:.4f}", images)]
-                rows.append([each.arm, each.run, checkpoint, step, *cells])
+                row: list[object] = [each.arm, each.run, checkpoint, step]
+                for percent, images in accuracies.values():
+                    row += [f"{percent:.4f}", images]
+                rows.append(row)
         write_text(out / TABLE, csv_text(rows))
         draw_trajectories(trajectories, list(tests), out / FIGURE)
     return trajectories
@@ -177,8 +182,9 @@ def _kept_run(folder: Path, prompts: str | None) -> KeptRun:
         prompts = None
     elif not prompts and tested.is_file():
         prompts = read_json(tested, RunRecord).test.prompts
+    classifier = ClassifierSettings(kind, prompts=prompts or None)
     arm = folder.name.removesuffix(f"-s{settings.seed}")
-    return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=prompts or None), tuple(checkpoints))
+    return KeptRun(folder.name, arm, classifier, tuple(checkpoints))
 
 
 def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]) -> str:
@@ -213,9 +219,10 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
         for axes, name in zip(all_axes, shifts, strict=True):
             shift = next((each for each in SHIFTS if each.column == name), None)
             x_column = clean
-            if shift and clean == IMAGENET and shift.same_classes in trajectories[0].steps[0].accuracies:
-                x_column = str(shift.same_classes)
-            ends = []
+            same = shift.same_classes if shift and clean == IMAGENET else None
+            if same and same in trajectories[0].steps[0].accuracies:
+                x_column = same
+            lows, highs = [], []
             for each in trajectories:
                 steps = [step.accuracies for step in each.steps]
                 x, y = to_logits([(step[x_column][0], step[name][0]) for step in steps])
@@ -225,11 +232,14 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
                 marker = MARKERS[(at + at // len(MARKERS)) % len(MARKERS)]
                 look |= {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
                 (handles[each.arm],) = axes.plot(x[-1:], y[-1:], marker, **look)
-                ends += [(x.min() - _MARGIN, y.min() - _MARGIN), (x.max() + _MARGIN, y.max() + _MARGIN)]
-            low, high = inverse_logit([np.min(ends, axis=0), np.max(ends, axis=0)])
+                lows.append((x.min(), y.min()))
+                highs.append((x.max(), y.max()))
+            low = inverse_logit(np.min(lows, axis=0) - _MARGIN)
+            high = inverse_logit(np.max(highs, axis=0) + _MARGIN)
             x_limits, y_limits = zip(low.tolist(), high.tolist(), strict=True)
             if shift and x_column in (IMAGENET, shift.same_classes):
-                curves = draw_baseline(axes, Panel(shift.label, (fit_baseline("auto", shift, x_column),)), x_limits)
+                panel = Panel(shift.label, (fit_baseline("auto", shift, x_column),))
+                curves = draw_baseline(axes, panel, x_limits)
                 handles |= {text.removesuffix(HOLLOW): handle for text, handle in curves.items()}
             else:
                 line, _ = to_logits([(end, end) for end in x_limits])

@@ -25,14 +25,15 @@ BASELINES = {
 }
 SAME, ALL = "same classes", "all classes"
 SPARSE, EXTRAPOLATED = "sparse", "extrapolated"
-_SPAN, _REACH = 0.25, 1.0  # a local line is over this share of the trainings, and over no farther ones (in logits)
+# A local line is over this share of the trainings, over no farther ones (in logits), and over so many models at least.
+_SPAN, _REACH, _NEAREST = 0.25, 1.0, 5
 LEAST_NEAR = 5  # trainings within reach from which a curve's interval is one at 95 %
-_NEAREST = 5  # models that a local line is fitted over, however far they are
 _POOLED = 5  # trainings of the pooled standard deviation that a local one is mixed with
 _FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
 _POINTS, _POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
 _LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models, trainings
-_MOST_EXPLAINED = 0.999  # of an ID set's variance by the others: above it, the coefficients are arbitrary
+# Of an ID set's variance by the others: above it, the coefficients are arbitrary.
+_MOST_EXPLAINED = 0.999
 _WORST_CONDITION = 1e12  # of a draw's equations; a draw of few distinct models has no plane
 _COPIES = ("aws", "100percent")  # the same ResNet-50, trained again
 # Trained on a part of ImageNet; the published lines leave them out.
@@ -134,7 +135,8 @@ def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> Local
     values = _smoother(x, weights, places) @ y
     curve = Curves(places, np.sort(values)[None])  # rearranged, if it falls somewhere
     places = np.linspace(x.min(), x.max(), _POINTS_OF_DRAWS)
-    near, pooled = _nearness(x, weights, places) * weights, np.average(residuals**2, weights=weights)
+    near = _nearness(x, weights, places) * weights
+    pooled = np.average(residuals**2, weights=weights)
     known = near.sum(axis=1) + _POOLED  # the trainings that tell a standard deviation
     scatter = Curves(places, np.sqrt((near @ residuals**2 + _POOLED * pooled) / known)[None])
     counts = _smoother(x, weights, places)
@@ -165,7 +167,8 @@ def _nearness(x: Floats, weights: Floats, places: Floats) -> Floats:
     farthest = (share >= _SPAN - 1e-9).argmax(axis=1)
     reach = np.minimum(sorted_away[np.arange(len(places)), farthest], _REACH)
     reach = np.maximum(reach, sorted_away[:, min(_NEAREST, len(x)) - 1])
-    reach = np.maximum(reach * (1 + 1e-6), 1e-9)  # a hair farther, so that neighbors at one distance all count
+    # A hair farther, so that neighbors at one distance all count.
+    reach = np.maximum(reach * (1 + 1e-6), 1e-9)
     height = np.maximum(1 - (away / reach[:, None]) ** 3, 0)
     return np.asarray(height**3, dtype=np.float64)
 
@@ -186,8 +189,9 @@ class Baseline:
     @cached_property
     def runs(self) -> Integers:
         """The number of each model's training."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(model.run or model.model, len(numbers)) for model in self.models])
+        names = [model.run or model.model for model in self.models]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return np.array([numbers[name] for name in names])
 
 
 @cache
@@ -388,4 +392,5 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: 
 def resamples(trainings: int) -> Floats:
     """Return how often each training is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
-    return generator.multinomial(trainings, np.full(trainings, 1 / trainings), size=DRAWS).astype(np.float64)
+    drawn = generator.multinomial(trainings, np.full(trainings, 1 / trainings), size=DRAWS)
+    return drawn.astype(np.float64)

@@ -140,11 +140,17 @@ def measure_robustness(
 def _measure_model(result: Result, fits: Sequence[Fit]) -> ModelRobustness:
     shifts: dict[str, ShiftRobustness] = {}
     draws: dict[str, Floats] = {}
+    names = list(IMAGES)
     for fit in fits:
         column = fit.shift.column
         accuracy, known = result.accuracies[column], result.row(fit.columns)
-        drawn = _draw_columns(result, (*fit.columns, column))
-        draws[column] = drawn[:, -1] - fit.predict_draws(drawn[:, :-1].squeeze())
+        # Accuracies on test sets drawn anew, but for those of unknown size.
+        drawn = np.empty((len(known) + 1, DRAWS))
+        for at, name in enumerate((*fit.columns, column)):
+            size, percent = result.size(name), result.accuracies[name]
+            seed = names.index(name) if name in names else len(names) + at
+            drawn[at] = percent if size is None else draw_accuracies(percent, size, seed)
+        draws[column] = drawn[-1] - fit.predict_draws(drawn[:-1].T.squeeze())
         predicted, ordinary = fit.predict(*known), fit.ordinary(known[0])
         is_lower = ordinary < logit(accuracy) - logit(predicted)
         scatter = fit.scatter(known[:1])
@@ -178,17 +184,6 @@ def _measure_model(result: Result, fits: Sequence[Fit]) -> ModelRobustness:
         mark=worst([part.mark for part in parts]),
     )
     return ModelRobustness(result, shifts, mean)
-
-
-def _draw_columns(result: Result, columns: Sequence[str]) -> Floats:
-    """Return a model's accuracies on test sets drawn anew, [draws, columns]; sets of unknown size are not drawn."""
-    names = list(IMAGES)
-    drawn = np.empty((DRAWS, len(columns)))
-    for place, column in enumerate(columns):
-        size, percent = result.size(column), result.accuracies[column]
-        seed = names.index(column) if column in names else len(names) + place
-        drawn[:, place] = percent if size is None else draw_accuracies(percent, size, seed)
-    return drawn
 
 
 def worst(marks: Sequence[str]) -> str:
@@ -233,8 +228,9 @@ def write_notes(report: RobustnessReport) -> tuple[str, ...]:
         name = model.result.model
         for column, value in model.result.accuracies.items():
             if value in (0, 100):
-                is_shift = any(shift.column == column for shift in SHIFTS)
-                so = "drawn at the edge of the figure" if is_shift else "logit space predicts nothing from it"
+                so = "logit space predicts nothing from it"
+                if any(shift.column == column for shift in SHIFTS):
+                    so = "drawn at the edge of the figure"
                 notes.append(f"{_listed([name])} has {value:g} % in {column}: {so}")
         if IMAGENET not in model.result.accuracies:
             reasons.setdefault("no ImageNet accuracy", []).append(name)
@@ -242,7 +238,7 @@ def write_notes(report: RobustnessReport) -> tuple[str, ...]:
             reasons.setdefault(f"no mean, {model.no_mean}", []).append(name)
     mixed = []
     for shift in SHIFTS:
-        cells = [model.shifts[shift.column] for model in report.models if shift.column in model.shifts]
+        cells = filter(None, (model.shifts.get(shift.column) for model in report.models))
         if len({cell.compared_on for cell in cells}) > 1:
             mixed.append(shift.label)
     if mixed:

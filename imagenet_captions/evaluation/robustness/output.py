@@ -90,7 +90,9 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
         if not any(name.startswith(each) for each in ids):
             log.info("%s is not among the shifts, and only `id_sets` reads it", name)
     with producing(settings.outputs(), [results, own], overwrite) as partials:
-        fitted, name = (table, settings.results.name) if own is None else (read_results(own, own=ids), own.name)
+        fitted, name = table, settings.results.name
+        if own is not None:
+            fitted, name = read_results(own, own=ids), own.name
         of_table = Baseline(name, fitted.rows, f"in logit space over the models of {name}")
         multi = None
         if ids:
@@ -100,7 +102,8 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
                     raise InputError(f"{whose} has no column {quoted(missing)}; add the accuracies on this `id_sets`")
             multi = measure_robustness(table.rows, of_table, settings.all_classes, ids)
         baseline = settings.baseline or "auto" if own is None else of_table
-        report = replace(measure_robustness(table.rows, baseline, settings.all_classes), multi=multi)
+        report = measure_robustness(table.rows, baseline, settings.all_classes)
+        report = replace(report, multi=multi)
         for note in (*write_notes(report), *(multi.unfit if multi else ())):
             log.warning("note: %s", note)
         if settings.out is not None:
@@ -109,11 +112,13 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
                 log.warning("note: scipy is not installed, so %s has no intervals; %s", settings.out, how)
             write_robustness(partials[0], table, report)
         if settings.plot is not None:
-            beside = read_published().rows if results is not None and settings.with_published else ()
+            with_published = settings.with_published and results is not None
+            beside = read_published().rows if with_published else ()
             draw_robustness(report, partials[-1], beside, settings.plot.suffix)
     models = []
     for model, cells in zip(report.models, _added_cells(table, report), strict=True):
-        values: dict[str, Any] = {"model": model.result.model, "accuracies": model.result.accuracies}
+        result = model.result
+        values: dict[str, Any] = {"model": result.model, "accuracies": result.accuracies}
         for name, cell in cells.items():
             values[name] = cell or None
             with suppress(ValueError):
@@ -128,13 +133,14 @@ def write_robustness(path: Path, results: Results, report: RobustnessReport) -> 
     Every accuracy has its exact interval, in the unit of the results, if scipy is installed.
     """
     rows = []
+    unit, digits = (1, 4) if results.units == "percent" else (100, 6)
     for model, added in zip(report.models, _added_cells(results, report), strict=True):
         row = dict(model.result.cells)
         for column in (*IMAGES, *results.own):
             if column in results.columns and exact_intervals_possible():
                 percent, images = model.result.accuracies.get(column), model.result.size(column)
                 ends = () if percent is None or images is None else clopper_pearson(percent, images)
-                texts = [f"{end:.4f}" if results.units == "percent" else f"{end / 100:.6f}" for end in ends]
+                texts = [f"{end / unit:.{digits}f}" for end in ends]
                 row[f"{column}_low"], row[f"{column}_high"] = texts or ("", "")
         rows.append(row | added)
     write_text(path, csv_text([list(rows[0]), *(row.values() for row in rows)]))
@@ -146,8 +152,9 @@ def _added_cells(results: Results, report: RobustnessReport) -> list[dict[str, s
     for model in report.models:
         cells: dict[str, str] = {}
         for shift in SHIFTS:
-            if shift.column in results.columns:
-                cells |= _cells(shift.column, model.shifts.get(shift.column), shift.same_classes is not None)
+            column, has_all_classes = shift.column, shift.same_classes is None
+            if column in results.columns:
+                cells |= _cells(column, model.shifts.get(column), not has_all_classes)
         cells |= _cells("mean", model.mean)
         cells["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
         cells["baseline"] = report.name
@@ -302,15 +309,6 @@ class Panel:
         curves = [fit.predict_all(x) for fit in self.fits]
         return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
 
-    def band(self, x: Floats) -> tuple[Floats, Floats]:
-        """Return the ends of the middle 95 % of the draws' curves."""
-        ends = []
-        for value in x:
-            draws = [fit.predict_draws(value) for fit in self.fits]
-            ends.append(middle(np.mean(draws, axis=0)))
-        low, high = np.array(ends).T
-        return low, high
-
 
 def make_panels(report: RobustnessReport, published: Sequence[Result] = ()) -> list[Panel]:
     """Return a panel for each fit of the report, with published models and those whose values rest on it.
@@ -391,6 +389,8 @@ def _draw_names(axes: Axes, panel: Panel) -> None:
     taken.append((_PANEL[0] - 130.0, 0.0, _PANEL[0], 30.0))  # the note on the fit
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.3}
     thin = {"arrowstyle": "-", "linewidth": 0.4, "color": IDENTITY, "shrinkA": 0, "shrinkB": 2}
+    look: dict[str, Any] = {"size": _NAME_SIZE, "color": LINE, "va": "center", "bbox": box}
+    look |= {"textcoords": "offset points", "zorder": 3.5}
     for at in np.argsort(-places[:, 1], kind="stable"):
         name = panel.results[at].model
         if name not in published:
@@ -403,10 +403,9 @@ def _draw_names(axes: Axes, panel: Panel) -> None:
             inside = min(left, bottom) >= 0 and end <= _PANEL[0] and top <= _PANEL[1]
             if inside and not any(left < c and a < end and bottom < d and b < top for a, b, c, d in taken):
                 taken.append((left, bottom, end, top))
-                look: dict[str, Any] = {"size": _NAME_SIZE, "color": LINE, "va": "center", "bbox": box, "zorder": 3.5}
                 look["ha"] = "left" if right > 0 else "right"
                 look["arrowprops"] = None if (abs(right), up) == _OFFSETS[0] else thin
-                axes.annotate(text, logits[at], (right, up), textcoords="offset points", **look)
+                axes.annotate(text, logits[at], (right, up), **look)
                 break
 
 
@@ -432,15 +431,16 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
     left, right = logit(x_limits).tolist()
     grid = np.linspace(left, right, 160)
     x, fit, is_mean = inverse_logit(grid), panel.fits[0], len(panel.fits) > 1
-    low, high = map(logit, panel.band(x))
+    draws = np.mean([[fit.predict_draws(value) for value in x] for fit in panel.fits], axis=0)
+    low, high = logit([middle(each) for each in draws]).T
     band = axes.fill_between(grid, low, high, color=LINE, alpha=0.22, linewidth=0, zorder=2)
     handles: dict[str, Artist] = {}
     curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
     scatter = None if is_mean else fit.scatter(x)
     if scatter is not None:
         low, high = curve - 1.96 * scatter, curve + 1.96 * scatter
-        ordinary = axes.fill_between(grid, low, high, color=LINE, alpha=0.09, linewidth=0, zorder=1.8)
-        handles["95 % of ordinary trainings"] = ordinary
+        light: dict[str, Any] = {"color": LINE, "alpha": 0.09, "linewidth": 0, "zorder": 1.8}
+        handles["95 % of ordinary trainings"] = axes.fill_between(grid, low, high, **light)
     for mark, (text, dashes) in CURVES.items():
         here = marks == mark
         if mark and not here.any():
@@ -457,6 +457,7 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
         text = f"fit: n = {fit.size}, r = {fit.quality[0]:.4f}"
         text += f"\n{panel.note}" if panel.note else ""
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=LINE, size=8, bbox=box)
+        look: dict[str, Any] = {"ha": "right", "color": LINE, "size": 8, "bbox": box}
+        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", **look)
     name = _FITTED if fit.baseline in BASELINES else _FITTED_OWN
     return {**handles, "its 95 % band": band, name: points, "y = x": identity}

@@ -23,7 +23,8 @@ PUBLISHED = DATA / "published_results.csv"
 IMAGENET = "imagenet"
 TEXT_COLUMNS = ("model", "family", "training", "run", "source", "reference")
 _ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
-_SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
+# A model this good on ImageNet has more than 1 % on every shift but ImageNet-A.
+_SURELY_ABOVE_ONE_PERCENT = 20.0
 _LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 
 
@@ -125,7 +126,23 @@ def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) 
     own = tuple(column for column in columns if column in named and column not in IMAGES)
     _check_names(columns, [row.get("model", "") for row in rows], own, path)
     results = [_read_row(row, (*IMAGES, *own), path) for row in rows]
-    units = _settle_units(results, path, units)
+    largest = max((value for each in results for value in each.accuracies.values()), default=0.0)
+    if units == "fraction" and largest > 1:
+        raise InputError(f"{path} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
+    for each in results if units is None and largest > 1 else ():
+        top = max(each.accuracies.values(), default=0.0)
+        imagenet = each.accuracies.get(IMAGENET, 0.0)
+        small = [column for column, value in each.accuracies.items() if 0 < value <= 1]
+        # A weak model has a few percent at most, and a good one has that on ImageNet-A.
+        odd = [column for column in small if top <= 1 or column != "imagenet-a"]
+        if odd and (top <= 1 or (imagenet if imagenet > 1 else top) > _SURELY_ABOVE_ONE_PERCENT):
+            value = each.accuracies[odd[0]]
+            raise InputError(
+                f"{path} seems to mix percent and fractions: {quoted(each.model)} has {value:g} in {odd[0]}, "
+                f"while the largest accuracy is {largest:g}; "
+                "use one unit, or say `units='percent'` if this is right"
+            )
+    units = units or ("percent" if largest > 1 else "fraction")
     if units == "fraction":
         for at, each in enumerate(results):
             percent = {column: 100 * value for column, value in each.accuracies.items()}
@@ -205,26 +222,6 @@ def _read_row(row: Mapping[str, str], columns: Iterable[str], path: Path) -> Res
     return Result(row["model"], accuracies, **texts, images=sizes, cells=row)
 
 
-def _settle_units(results: Sequence[Result], path: Path, asked: str | None) -> str:
-    largest = max((value for each in results for value in each.accuracies.values()), default=0.0)
-    if asked == "fraction" and largest > 1:
-        raise InputError(f"{path} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
-    if asked is not None or largest <= 1:
-        return asked or "fraction"
-    for each in results:
-        found = each.accuracies
-        top, imagenet = max(found.values(), default=0.0), found.get(IMAGENET, 0.0)
-        # A weak model has a few percent at most, and a good one has that on ImageNet-A.
-        odd = [column for column, value in found.items() if 0 < value <= 1 and (top <= 1 or column != "imagenet-a")]
-        if odd and (top <= 1 or (imagenet if imagenet > 1 else top) > _SURELY_ABOVE_ONE_PERCENT):
-            raise InputError(
-                f"{path} seems to mix percent and fractions: {quoted(each.model)} has {found[odd[0]]:g} in {odd[0]}, "
-                f"while the largest accuracy is {largest:g}; "
-                "use one unit, or say `units='percent'` if this is right"
-            )
-    return "percent"
-
-
 def check_results(
     path: Path, test_sets: Mapping[str, Path], inputs: Iterable[Path] = (), out: Path | None = None
 ) -> None:
@@ -270,7 +267,8 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
         added = [column for column in added if column not in table.columns]
         at, first = next((at, line) for at, (cells, line) in enumerate(lines) if cells)
         end = first[len(first.rstrip("\r\n")) :]
-        own, text = csv_text([[row.get(column, "") for column in (*table.columns, *added)]], end), ""
+        cells = [row.get(column, "") for column in (*table.columns, *added)]
+        own, text = csv_text([cells], end), ""
         for number, (cells, line) in enumerate(lines):
             content = line.rstrip("\r\n") if cells else ""
             if number == at:
