@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,10 @@ def start_processes(work: Callable[[Any], object], settings: Any) -> None:
         said = Path(scratch) / "failed.txt"
         try:
             spawn(_do_as_one, (work, settings, port, said), settings.devices)  # type: ignore[no-untyped-call]
+        except KeyboardInterrupt:  # a program waits at its end for processes that it has started
+            for process in active_children():
+                process.kill()
+            raise
         except ProcessExitedException as ended:
             reason = f"a process ended with exit code {ended.exit_code}; run the same command again to go on"
             failure = StoppedEarly if ended.exit_code == StoppedEarly.exit_code else InputError

@@ -7,6 +7,7 @@ they are the same with every version of it.
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -190,8 +191,9 @@ class Command(click.Command):
                 click.echo(printable(result.as_json() if ctx.params.get("json") else str(result)))
         except ImagenetCaptionsError as error:
             ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
-        except KeyboardInterrupt:
-            ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 130))
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT  # Python's own for Ctrl-C has none
+            ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 128 + number))
 
     def values(self, ctx: click.Context) -> dict[str, Any]:
         """Return the function's parameters, as words give them that `make_context` has split."""

@@ -116,7 +116,7 @@ def crawl(
                 )
             if interrupts.wanted:
                 log.info("crawl: interrupted, answers kept in this run: %d; the same command goes on", done)
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(interrupts.number)
     log.info(
         "crawl: %d asked for: %d found, %d not found, %d private, %d unreachable; %d left",
         *(report.asked, report.found, report.not_found, report.private, report.unreachable, report.left),

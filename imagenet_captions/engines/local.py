@@ -249,6 +249,6 @@ class Interrupts:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         self.number = number
         log.info("finishing %s under way; interrupt again to leave at once", self._work)

@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.engines.local import Interrupts
-from imagenet_captions.errors import InputError, StoppedEarly, shortened
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.storage.progress import Bar, progress
@@ -39,77 +39,61 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Stopped(Exception):
-    """Raised when a signal stopped the run: the number of the signal, and the step."""
+    """Raised after the step in which a signal came, with its number."""
 
 
-class Checkpoints(Callback):
-    """Write last.ckpt at the end of each epoch, every so many steps, and at the end of the run.
+class RunCallback(Callback):
+    """Show the progress, write checkpoints, and stop cleanly on Ctrl-C and SIGTERM.
 
-    `keep_every` epochs one is kept under a name of its own, without being written twice. Ctrl-C and SIGTERM stop the
-    run after the step, with a checkpoint of it; several processes would have to agree on the step, and end at once.
+    last.ckpt is written at the end of each epoch, every `save_every` steps, and at the end of the run. Every
+    `keep_every` epochs one is kept under a name of its own, without being written twice. A signal stops the run after
+    the step, with a checkpoint of it; several processes would have to agree on the step, and end at once.
     """
 
-    def __init__(self, folder: Path, steps_per_epoch: int, every: int | None, keep_every: int | None) -> None:
-        self._folder = folder
-        self._steps_per_epoch = steps_per_epoch
-        self._every = every
-        self._keep_every = keep_every
+    def __init__(self, settings: TrainSettings, length: Length) -> None:
+        self._settings = settings
+        self._length = length
         self._interrupts = Interrupts("the step")
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.world_size == 1:
-            self._interrupts.__enter__()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        step, stop = trainer.global_step, self._interrupts.number
-        epoch, rest = divmod(step, self._steps_per_epoch)
-        due = rest == 0 or step == trainer.max_steps or (self._every is not None and step % self._every == 0)
-        if due or stop is not None:
-            assert isinstance(pl_module, TrainingModule)
-            pl_module.check_numbers()
-            trainer.save_checkpoint(self._folder / LAST)
-        if rest == 0 and self._keep_every is not None and epoch % self._keep_every == 0 and trainer.is_global_zero:
-            kept = self._folder / f"epoch-{epoch:04}.ckpt"
-            kept.unlink(missing_ok=True)
-            os.link(self._folder / LAST, kept)  # a second name; the next last.ckpt is a new file
-        if stop is not None:
-            raise Stopped(stop, step)
-
-    # Both restore Lightning's handlers, before Lightning restores the ones that it replaced.
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._interrupts.restore()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._interrupts.restore()
-
-
-class Progress(Callback):
-    """The progress in steps, with the last logged loss; reading the loss itself would wait for a GPU."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+        self._sigterm = signal.getsignal(signal.SIGTERM)
         self._bar: Bar | None = None
         self._stack = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size == 1:
+            self._stack.enter_context(self._interrupts)
+        else:  # Lightning's own handler waits for the other processes, which may wait for this one
+            signal.signal(signal.SIGTERM, self._sigterm)
         if trainer.is_global_zero:
-            self._bar = self._stack.enter_context(progress("train", self._steps, "steps", trainer.global_step))
+            bar = progress("train", self._length.steps, "steps", trainer.global_step)
+            self._bar = self._stack.enter_context(bar)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._bar is None:
-            return
         assert isinstance(pl_module, TrainingModule)
-        if math.isfinite(pl_module.last_loss):
-            self._bar.set_postfix(loss=f"{pl_module.last_loss:.3f}", refresh=False)
-        self._bar.update(trainer.global_step - self._bar.n)
+        step = trainer.global_step
+        if self._bar is not None:
+            # The last logged loss; reading the loss itself would wait for a GPU.
+            if math.isfinite(pl_module.last_loss):
+                self._bar.set_postfix(loss=f"{pl_module.last_loss:.3f}", refresh=False)
+            self._bar.update(step - self._bar.n)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        every, keep_every = self._settings.save_every, self._settings.keep_every
+        epoch, rest = divmod(step, self._length.steps_per_epoch)
+        due = rest == 0 or step == self._length.steps or (every is not None and step % every == 0)
+        folder = self._settings.out / FOLDER
+        if due or self._interrupts.wanted:
+            pl_module.check_numbers()
+            trainer.save_checkpoint(folder / LAST)
+        if rest == 0 and keep_every is not None and epoch % keep_every == 0 and trainer.is_global_zero:
+            kept = folder / f"epoch-{epoch:04}.ckpt"
+            kept.unlink(missing_ok=True)
+            os.link(folder / LAST, kept)  # a second name; the next last.ckpt is a new file
+        if self._interrupts.wanted:
+            raise Stopped(self._interrupts.number)
 
-    # A message after the run has a line of its own.
+    # Both restore Lightning's handlers, before Lightning restores the ones that it replaced.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stack.close()
 
@@ -175,7 +159,6 @@ def wandb_run(loggers: Sequence[Logger], settings: TrainSettings) -> Iterator[No
 def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
     """Return Lightning's trainer; it runs one long epoch, since this package counts epochs and resumes in steps."""
     recipe = settings.recipe
-    checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
     return Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
@@ -189,7 +172,7 @@ def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
         sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
         use_distributed_sampler=False,
         logger=make_loggers(settings),
-        callbacks=[Progress(length.steps), checkpoints],
+        callbacks=[RunCallback(settings, length)],
         plugins=[WholeFiles()],
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -198,13 +181,12 @@ def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
 
 
 def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:
-    """Train, and turn a stop into StoppedEarly or KeyboardInterrupt."""
+    """Train; raises KeyboardInterrupt, with the signal's number, if one came."""
     try:
         trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
-    except (Stopped, SystemExit) as stop:
-        if isinstance(stop, Stopped) and stop.args[0] == signal.SIGTERM:
-            said = f"stopped by a signal after step {stop.args[1]}, which is kept; run the same command to go on"
-            raise StoppedEarly(said) from None
-        if isinstance(stop, Stopped) or trainer.interrupted:  # Lightning's answer to a second Ctrl-C
-            raise KeyboardInterrupt from None
+    except Stopped as stop:
+        raise KeyboardInterrupt(*stop.args) from None
+    except SystemExit as ended:  # Lightning's answer to a KeyboardInterrupt
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise ended.__context__ from None
         raise

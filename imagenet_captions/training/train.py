@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -13,7 +11,7 @@ from typing import Any
 
 import torch
 
-from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted, shortened
+from imagenet_captions.errors import DiskFullError, InputError, quoted, shortened
 from imagenet_captions.images.examples import Class, Examples, classes_without_images, require_classes
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig, config_of
@@ -47,7 +45,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     """Train a model, or resume a run that was stopped; a finished run is left as it is.
 
     The run's folder has settings.json, checkpoints/last.ckpt, logs/, model/ and, last of all, done.json. Of several
-    processes all call this, and the first one alone has the result. Raises InputError, and StoppedEarly after SIGTERM.
+    processes all call this, and the first one alone has the result. Raises InputError; a signal, KeyboardInterrupt.
     """
     first, out = process_rank() == 0, settings.out
     check_launch(settings.devices, settings.nodes)
@@ -64,7 +62,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     check_devices(settings.accelerator, settings.devices)
     if settings.init is None:
         config_of(settings.recipe.model)
-    with _explained_faults(settings), _quiet(first), _ended_by_sigterm(settings):
+    with _explained_faults(settings), _quiet(first):
         result = _train(settings, first)
     gc.collect()  # Lightning's trainer and the model refer to each other, and another training may follow
     return result
@@ -110,23 +108,6 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         result = TrainResult(out, module.last_loss, length.steps, length.steps * feed.step_size, module.seconds())
         write_done(result)
         return result
-
-
-@contextmanager
-def _ended_by_sigterm(settings: TrainSettings) -> Iterator[None]:
-    """End on SIGTERM before the first step and after the last as on Ctrl-C; Lightning ends several processes."""
-
-    def stop(*_: object) -> None:
-        raise StoppedEarly("stopped by a signal; run the same command to go on")
-
-    if settings.processes > 1 or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

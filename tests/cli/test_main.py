@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -172,3 +173,10 @@ def test_commands_read_into_memory_that_is_given_back(
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == used
+
+
+def test_sigterm_ends_any_command_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.packager.package.verify", lambda _: signal.raise_signal(signal.SIGTERM))
+    done = run_cli("verify", "dataset")
+    said = "imagenet-captions: interrupted; what was finished is kept, run the same command again\n"
+    assert (done.returncode, done.stderr) == (143, said)

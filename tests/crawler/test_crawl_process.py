@@ -29,8 +29,8 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 logging.basicConfig(level=logging.DEBUG)
 try:
     crawl(Path(sys.argv[1]), Path(sys.argv[2]), CrawlSettings(rate=sys.argv[3], endpoint=sys.argv[4]))
-except KeyboardInterrupt:
-    sys.exit(130)
+except KeyboardInterrupt as stop:
+    sys.exit(128 + stop.args[0])
 """
 
 
@@ -90,7 +90,7 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
             wait_for(flickr, 8)
             run.send_signal(number)
             output, _ = run.communicate(timeout=HANGS_AFTER)
-        assert run.returncode == 130
+        assert run.returncode == 128 + number
         assert "the same command goes on" in output
         asked = {request.photo_id for request in flickr.requests}
         assert set(answered_photos(store).to_pylist()) == asked

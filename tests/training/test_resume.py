@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from dataclasses import replace
@@ -13,7 +12,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.training import callbacks
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
@@ -90,8 +88,8 @@ def test_a_resumed_run_goes_on_as_the_same_wandb_run_with_its_settings(
     monkeypatch.setattr(Wandb, "started", [])
     run = settings(write_images(tmp_path / "data.parquet"), tmp_path / "run", log=("wandb",), model="micro", steps=4)
     with monkeypatch.context() as patch:
-        at_step(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(StoppedEarly):
+        at_step(patch, 1, lambda _: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt):
             train(run)
     train(run)
     other = replace(run, out=tmp_path / "other")

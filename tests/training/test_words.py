@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
-from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly
+from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.callbacks import read_checkpoint_step
 from imagenet_captions.training.settings import write_settings
@@ -74,26 +73,18 @@ def test_a_run_that_breaks_off_keeps_its_last_checkpoint(
     assert not (run.out / "done.json").exists()
 
 
-def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
+def test_a_signal_keeps_the_step_and_the_same_command_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = settings(data, tmp_path / "run")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with monkeypatch.context() as patch:
-        at_step(patch, 4, lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(StoppedEarly, match="after step 5, which is kept"):
-            train(run)
-    assert read_checkpoint_step(run.out / LAST) == 5
-    with monkeypatch.context() as patch:
-        at_step(patch, 6, lambda _: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            train(run)
-    assert read_checkpoint_step(run.out / LAST) == 7
-    with monkeypatch.context() as patch:
-        saving = "imagenet_captions.training.train.save_model"
-        patch.setattr(saving, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(StoppedEarly, match="stopped by a signal; run the same command"):
-            train(run)
+    for step, number in ((4, signal.SIGTERM), (6, signal.SIGINT)):
+        with monkeypatch.context() as patch:
+            at_step(patch, step, lambda _, number=number: signal.raise_signal(number))
+            with pytest.raises(KeyboardInterrupt) as stop:
+                train(run)
+        assert stop.value.args == (number,)
+        assert read_checkpoint_step(run.out / LAST) == step + 1
     result = train(run)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert result is not None

@@ -468,7 +468,7 @@ def step() -> Measured:
     settings = TrainSettings(Path("images"), Path("step"), recipe, accelerator="cpu", workers=1)
     model = build_model("RN50", 0)
     trainer = make_trainer(settings, length)
-    trainer.callbacks = [each for each in trainer.callbacks if type(each).__name__ != "Checkpoints"]
+    trainer.callbacks = []
     seconds: list[float] = []
 
     def batches() -> Iterator[Any]:
