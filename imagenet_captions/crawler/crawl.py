@@ -22,7 +22,7 @@ from imagenet_captions.crawler import policy
 from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Failures, State, Verdict
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.crawler.source import parse_photo
-from imagenet_captions.crawler.store import Store, local_store
+from imagenet_captions.crawler.store import Store, local_store, open_store
 from imagenet_captions.engines.local import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.flickr.denylist import Denylist
@@ -90,7 +90,7 @@ def crawl(
         wanted, _ = settings.deny.drop(opened.read(columns=columns))
     client = None if store.exists() else tools.connect(settings)  # without a key no store is left behind
     report = CrawlReport()
-    with Store(store) as answers:
+    with open_store(store) as answers:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
         photos = _photos_to_ask(pc.unique(wanted["photo_id"]), answers, settings.deny, older_than, elsewhere)
         report.left = len(photos)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.crawler.policy import FINAL_STATES, State
-from imagenet_captions.crawler.store import Stored, StoreReader
+from imagenet_captions.crawler.store import Stored, read_store
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
@@ -35,7 +35,7 @@ _OUTCOMES = {
 
 def answered_photos(store: Place) -> pa.Array:
     """Return the photos that a store has a final, undamaged answer about."""
-    with StoreReader(store) as reader:
+    with read_store(store) as reader:
         found = [photo_id for photo_id, stored in reader.photos() if stored.state in FINAL_STATES]
     return pa.array(found, pa.string())
 
@@ -63,7 +63,7 @@ class CrawlSource(RawSource):
         elsewhere = frozenset(self._elsewhere().to_pylist() if self._elsewhere else ())
         columns = ["image_id", "wnid", "photo_id", "url", "detail"]
         with (
-            StoreReader(self._store) as store,
+            read_store(self._store) as store,
             open_matches(self._matches) as opened,
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):

@@ -10,10 +10,10 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, parse_stored
 from imagenet_captions.errors import DiskFullError, InputError, shortened
@@ -22,8 +22,6 @@ from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.storage.places import Place, require_local
 from imagenet_captions.storage.progress import track
-
-Self = TypeVar("Self", bound="StoreReader")
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x49434331  # "ICC1": tells our stores from other applications' databases
@@ -79,26 +77,11 @@ def local_store(path: Place) -> Path:
     return require_local(path, "the store", "SQLite works on files of this machine alone")
 
 
-class StoreReader:
-    """A store opened for reading."""
+class Store:
+    """An open store; the block that opened it turns SQLite's errors into ours."""
 
-    def __init__(self, path: Place) -> None:
-        self.path = require_file(local_store(path), "the crawl's store")
-        file = Path(os.path.realpath(self.path))
-        # SQLite reads a write-ahead log only in a writable folder; a store without one is whole as it is.
-        as_it_is = not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists()
-        with _sqlite_errors(self.path), ExitStack() as held:
-            mode = "ro&immutable=1" if as_it_is else "rw"
-            self._connection = held.enter_context(closing(_connect(file, mode)))
-            if self._is_empty():
-                raise InputError(f"the store {path} is empty; run the crawl first")
-            self._held = held.pop_all()
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._held.close()
+    def __init__(self, path: Place, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
 
     def get(self, photo_id: str) -> Stored | None:
         """Return what the store says of a photo; None if it was never asked for."""
@@ -108,7 +91,7 @@ class StoreReader:
     def photos(self) -> Iterator[tuple[str, Stored]]:
         """Yield every photo that was asked for."""
         (count,) = self._row("SELECT count(*) FROM photos")
-        for row in track(self._rows(_SELECT), "read the store", count, "answers"):
+        for row in track(self._connection.execute(_SELECT), "read the store", count, "answers"):
             yield row[0], _stored(*row)
 
     def failures(self, photo_id: str) -> int:
@@ -121,14 +104,8 @@ class StoreReader:
         last_call, pause_until = self._row("SELECT last_call, pause_until FROM crawl")
         return last_call, pause_until
 
-    def _row(self, query: str, *values: object) -> Any:
-        return next(self._rows(query, *values), None)
-
-    def _rows(self, query: str, *values: object) -> Iterator[Any]:
-        with _sqlite_errors(self.path):
-            yield from self._connection.execute(query, values)
-
-    def _is_empty(self) -> bool:
+    def is_empty(self) -> bool:
+        """Return whether this is a new file; raises InputError for one that is not ours, or of a newer schema."""
         (application,) = self._row("PRAGMA application_id")
         (version,) = self._row("PRAGMA user_version")
         if application == 0 and self._row("SELECT * FROM sqlite_master") is None:
@@ -142,30 +119,13 @@ class StoreReader:
             )
         return False
 
-
-class Store(StoreReader):
-    """The store, open for the one crawl that may write to it; created if missing."""
-
-    def __init__(self, path: Place) -> None:
-        self.path = local_store(path)
-        file = Path(os.path.realpath(self.path))  # the lock and SQLite's log lie beside it
-        with _sqlite_errors(self.path), ExitStack() as held:
-            held.enter_context(locked(file.with_name(f"{file.name}.lock"), f"the store {path}"))
-            self._connection = held.enter_context(closing(_connect(file, "rwc")))
-            is_new = self._is_empty()
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            if is_new:
-                self._connection.executescript(_CREATE)
-            self._held = held.pop_all()
-
     def save_answer(self, photo_id: str, state: State, body: bytes, retrieved_at: int) -> None:
         """Save a final answer."""
-        self._write(_SAVE_ANSWER, photo_id, state.value, zlib.compress(body), retrieved_at)
+        self._save(_SAVE_ANSWER, photo_id, state.value, zlib.compress(body), retrieved_at)
 
     def save_failure(self, photo_id: str, state: State, error: str) -> None:
         """Save that a call failed; `state` is WAITING or UNREACHABLE."""
-        self._write(_SAVE_FAILURE, photo_id, state.value, error)
+        self._save(_SAVE_FAILURE, photo_id, state.value, error)
 
     def save_call(self, moment: float) -> None:
         """Save the time of a call; must run before the call is sent."""
@@ -175,17 +135,46 @@ class Store(StoreReader):
         """Save the time before which no call may be sent."""
         self._row("UPDATE crawl SET pause_until = ?", until)
 
-    def _write(self, statement: str, *values: object) -> None:
-        with _sqlite_errors(self.path), self._connection:
+    def _save(self, statement: str, *values: object) -> None:
+        with self._connection:
             self._connection.execute("BEGIN")
             self._connection.execute(statement, values)
             self._connection.execute("UPDATE crawl SET revision = revision + 1")
 
+    def _row(self, query: str, *values: object) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+
+@contextmanager
+def read_store(path: Place) -> Iterator[Store]:
+    """Open a store for reading."""
+    file = Path(os.path.realpath(require_file(local_store(path), "the crawl's store")))
+    # SQLite reads a write-ahead log only in a writable folder; a store without one is whole as it is.
+    as_it_is = not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists()
+    with _opened(path, file, "ro&immutable=1" if as_it_is else "rw") as store:
+        if store.is_empty():
+            raise InputError(f"the store {path} is empty; run the crawl first")
+        yield store
+
+
+@contextmanager
+def open_store(path: Place) -> Iterator[Store]:
+    """Open the store for the one crawl that may write to it; it is created if missing."""
+    file = Path(os.path.realpath(local_store(path)))  # the lock and SQLite's log lie beside it
+    lock = file.with_name(f"{file.name}.lock")
+    with locked(lock, f"the store {path}"), _opened(path, file, "rwc") as store:
+        is_new = store.is_empty()
+        store._connection.execute("PRAGMA journal_mode = WAL")
+        store._connection.execute("PRAGMA synchronous = NORMAL")
+        if is_new:
+            store._connection.executescript(_CREATE)
+        yield store
+
 
 def store_revision(path: Place) -> str:
     """Return a short text that changes whenever an answer is recorded."""
-    with StoreReader(path) as reader:
-        return "{}-{}".format(*reader._row("SELECT store_id, revision FROM crawl"))
+    with read_store(path) as store:
+        return "{}-{}".format(*store._row("SELECT store_id, revision FROM crawl"))
 
 
 def _stored(photo_id: str, state: Any, answer: Any, retrieved_at: Any, last_error: Any) -> Stored:
@@ -206,16 +195,12 @@ def _stored(photo_id: str, state: Any, answer: Any, retrieved_at: Any, last_erro
     return Stored(known, shortened(parsed.get("message", "")), body, None, retrieved_at)
 
 
-def _connect(file: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)
-    connection.text_factory = lambda text: text.decode("utf-8", "replace")
-    return connection
-
-
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def _opened(path: Place, file: Path, mode: str) -> Iterator[Store]:
     try:
-        yield
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)) as connection:
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
+            yield Store(path, connection)
     except sqlite3.Error as error:
         if "full" in str(error) or "disk I/O" in str(error):
             raise DiskFullError(

@@ -12,7 +12,7 @@ from typing import Any
 from imagenet_captions.captions import mentions
 from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.crawler.source import parse_photo
-from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.crawler.store import read_store
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.photos import find_license
@@ -254,7 +254,7 @@ def _add_answer(found: Explanation, work: Path, listed: Record) -> None:
     if not file.is_file():
         found.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
         return
-    with StoreReader(file) as store:
+    with read_store(file) as store:
         stored = store.get(photo_id)
     if stored is None:
         listed["answer"] = "not asked"

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from imagenet_captions.cli.app import app
 from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import Store
+from imagenet_captions.crawler.store import open_store
 from imagenet_captions.demo.run import SAMPLE
 from tests.dataset.made import write_scores
 from tests.evaluation.comparison.made_results import write_result
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "deny.txt").write_text("n01440764_10026\n")
     (folder / "results.csv").write_text(RESULTS)
     (folder / "yfcc100m_dataset").write_bytes(text([row("2737866473")]))
-    with Store(folder / "photos.sqlite") as store:
+    with open_store(folder / "photos.sqlite") as store:
         store.save_answer("1", State.NOT_FOUND, b'{"stat": "fail", "code": 1}', 1_700_000_000)
     for name, right in (("one", [True, False]), ("two", [True, True])):
         write_result(folder / name, {"own": right})

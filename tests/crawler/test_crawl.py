@@ -15,7 +15,7 @@ import pytest
 
 from imagenet_captions.crawler.crawl import CrawlReport, CrawlSettings, crawl
 from imagenet_captions.crawler.policy import Attempt
-from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.crawler.store import read_store
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
 from imagenet_captions.errors import InputError, StoppedEarly
 from tests.crawler.crawl_tools import KEY, SECRET, World, attempt, ok, real_tools, write_matches
@@ -43,7 +43,7 @@ class Crawled(World):
         return crawl(self.matches, self.store, CrawlSettings(**settings), tools)
 
     def states(self, *photo_ids: str) -> list[str]:
-        with StoreReader(self.store) as reader:
+        with read_store(self.store) as reader:
             found = [reader.get(photo_id) for photo_id in photo_ids]
         return [stored.state.value if stored else "-" for stored in found]
 
@@ -180,7 +180,7 @@ def test_refresh_asks_for_old_answers_alone_and_drops_what_is_gone(tmp_path: Pat
     assert [photo_id for _, photo_id in world.calls] == ["0", "1", "2"]
     assert (report.found, report.not_found, report.private, report.left) == (1, 1, 1, 0)
     assert world.states(*numbers(6)) == ["not_found", "private", "ok", "not_found", "private", "ok"]
-    with StoreReader(world.store) as reader:
+    with read_store(world.store) as reader:
         answers = [stored.answer if stored else b"" for stored in map(reader.get, ["0", "1", "2"])]
     assert [b"photo 0" in answers[0], b"photo 1" in answers[1], b'"new"' in answers[2]] == [False, False, True]
     assert world.crawl(refresh_days=30).calls == 0

@@ -17,7 +17,7 @@ import pytest
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.source import answered_photos
-from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.crawler.store import read_store
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, most_in_a_window, ok, real_tools, write_matches
@@ -71,7 +71,7 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
     assert run.returncode == 0
     assert "0 left" in output
     assert KEY not in output
-    with StoreReader(store) as reader:
+    with read_store(store) as reader:
         assert {photo_id: stored.state for photo_id, stored in reader.photos()} == dict.fromkeys(ids(70), State.OK)
     times = [request.time for request in flickr.requests]
     for seconds in (0.5, 1.0, 2.0):

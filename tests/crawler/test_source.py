@@ -13,7 +13,7 @@ from imagenet_captions import schema as records
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.source import CrawlSource, parse_photo
-from imagenet_captions.crawler.store import Store
+from imagenet_captions.crawler.store import open_store
 from imagenet_captions.demo.flickr_stand_in import failure
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
@@ -110,7 +110,7 @@ def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
     ids = ["ok", "gone", "private", "video", "bad", "ok", "waiting", "never"]
     matches = write_matches(tmp_path, ids, [("n01440764_90", "no_url"), ("n01440764_91", "not_flickr")])
     store = tmp_path / "photos.sqlite"
-    with Store(store) as opened:
+    with open_store(store) as opened:
         for photo_id, state, answer in [
             ("ok", State.OK, ok("ok", dates={"posted": 1200000000}, license="4")),
             ("gone", State.NOT_FOUND, failure(1, "Photo not found")),
@@ -144,7 +144,7 @@ def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
     matches = write_matches(tmp_path, ["7", "8"])
 
     def digest(name: str, title: str, retrieved_at: int, extra: str = "") -> dict[str, str]:
-        with Store(tmp_path / name) as opened:
+        with open_store(tmp_path / name) as opened:
             opened.save_answer("7", State.OK, json.dumps(ok("7", title=title)).encode(), retrieved_at)
             if extra:
                 opened.save_answer(extra, State.OK, b"{}", 1)

@@ -18,7 +18,7 @@ from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, State
 from imagenet_captions.crawler.source import CrawlSource, answered_photos
-from imagenet_captions.crawler.store import Store, Stored, StoreReader, store_revision
+from imagenet_captions.crawler.store import Stored, open_store, read_store, store_revision
 from imagenet_captions.demo.flickr_stand_in import failure
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.flickr.denylist import Denylist
@@ -34,12 +34,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path, *photo_ids: str) -> dict[str, Stored]:
-    with StoreReader(path) as reader:
+    with read_store(path) as reader:
         return {photo_id: stored for photo_id in photo_ids if (stored := reader.get(photo_id))}
 
 
 def save(path: Path) -> None:
-    with Store(path) as store:
+    with open_store(path) as store:
         store.save_answer("7", State.OK, OK, 1)
 
 
@@ -51,7 +51,7 @@ def sql(path: Path, statement: str, *values: object) -> None:
 
 def test_an_answer_is_kept_exactly_as_it_came(path: Path) -> None:
     odd = OK.replace(b"photo 7", b"\xff\x00\xe9") + b" \n"
-    with Store(path) as store:
+    with open_store(path) as store:
         store.save_answer("7", State.OK, OK, 1_700_000_000)
         store.save_answer("8", State.OK, odd, 1)
     assert read(path, "7", "9") == {"7": Stored(State.OK, "", OK, ok("7")["photo"], 1_700_000_000)}
@@ -62,7 +62,7 @@ def test_an_answer_is_kept_exactly_as_it_came(path: Path) -> None:
 
 
 def test_failures_never_touch_an_answer(path: Path) -> None:
-    with Store(path) as store:
+    with open_store(path) as store:
         store.save_answer("7", State.OK, OK, 5)
         store.save_failure("7", State.UNREACHABLE, "HTTP 500")
         store.save_failure("8", State.WAITING, "HTTP 500")
@@ -78,7 +78,7 @@ def test_failures_never_touch_an_answer(path: Path) -> None:
 
 
 def test_moments_survive_and_answers_change_the_revision(path: Path) -> None:
-    with Store(path) as store:
+    with open_store(path) as store:
         assert store.moments() == (None, None)
         first = store_revision(path)
         store.save_call(12.5)
@@ -86,9 +86,9 @@ def test_moments_survive_and_answers_change_the_revision(path: Path) -> None:
         assert store_revision(path) == first
         store.save_answer("7", State.OK, b"{}", 1)
     assert store_revision(path) != first
-    with Store(path) as store:
+    with open_store(path) as store:
         assert store.moments() == (12.5, 99.0)
-    with Store(path.with_name("other.sqlite")):
+    with open_store(path.with_name("other.sqlite")):
         assert store_revision(path.with_name("other.sqlite")) != first
 
 
@@ -96,11 +96,11 @@ def test_a_second_crawl_is_refused_under_every_name_of_the_store(path: Path) -> 
     link, top = path.parent.parent / "link.sqlite", path.parent.parent
     link.symlink_to(path)
     (top / "folder").symlink_to(path.parent.name)
-    with Store(link) as store:  # made where the link leads
+    with open_store(link) as store:  # made where the link leads
         store.save_answer("7", State.OK, OK, 1)
         for name in (path, link, top / "folder" / path.name, Path(os.path.relpath(path))):
-            with pytest.raises(InputError, match=r"the store .* is in use"):
-                Store(name)
+            with pytest.raises(InputError, match=r"the store .* is in use"), open_store(name):
+                pass
             assert set(read(name, "7")) == {"7"}
     read(path, "7")
     assert sorted(file.name for file in path.parent.iterdir()) == ["photos.sqlite", "photos.sqlite.lock"]
@@ -128,29 +128,26 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
         (text, "cannot be used .file is not a database"),
     ):
         before = file.read_bytes()
-        for use in (Store, StoreReader):
-            with pytest.raises(InputError, match=words):
-                use(file)
+        for use in (open_store, read_store):
+            with pytest.raises(InputError, match=words), use(file):
+                pass
         assert file.read_bytes() == before
-    with pytest.raises(InputError, match=r"cannot be used .unable to open"):
-        Store(path.parent)
-    with pytest.raises(InputError, match="does not exist"):
-        StoreReader(path.with_name("nowhere.sqlite"))
+    with pytest.raises(InputError, match=r"cannot be used .unable to open"), open_store(path.parent):
+        pass
+    with pytest.raises(InputError, match="does not exist"), read_store(path.with_name("nowhere.sqlite")):
+        pass
 
 
 def test_a_full_disk_loses_nothing(path: Path) -> None:
     saved = []
-
-    def fill(store: Store) -> None:
+    full = r"the disk of the store .* is full .*; make room"
+    with pytest.raises(DiskFullError, match=full), open_store(path) as store:  # noqa: PT012
         store._connection.execute("PRAGMA max_page_count = 60")
         for number in range(1000):
             store.save_answer(str(number), State.OK, os.urandom(3000), 1)
             saved.append(str(number))
-
-    with pytest.raises(DiskFullError, match=r"the disk of the store .* is full .*; make room"), Store(path) as store:
-        fill(store)
     assert 20 < len(saved) < 300
-    with Store(path) as store:
+    with open_store(path) as store:
         assert [photo_id for photo_id, _ in store.photos()] == saved
         store.save_answer("more", State.OK, b"{}", 1)
     assert set(read(path, *saved, "more")) == {*saved, "more"}
@@ -180,7 +177,7 @@ def matches(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Path:
-    with Store(path) as opened:
+    with open_store(path) as opened:
         for photo_id in ("5", "7", "9"):
             answer = ok(photo_id, title={"_content": "A heron"}, owner={"nsid": "1@N01"})
             opened.save_answer(photo_id, State.OK, json.dumps(answer).encode(), 1_700_000_000)

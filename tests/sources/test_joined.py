@@ -10,7 +10,7 @@ import pytest
 
 from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.policy import State
-from imagenet_captions.crawler.store import Store
+from imagenet_captions.crawler.store import open_store
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.pipeline.build import SourceFiles, open_source
@@ -44,7 +44,7 @@ PHOTOS = {
 def test_every_image_ends_once(tmp_path: Path, deny: Denylist) -> None:
     matches = write_matches(tmp_path, [*PHOTOS, "11"], [("n01440764_90", "no_url")])
     store = tmp_path / "photos.sqlite"
-    with Store(store) as opened:
+    with open_store(store) as opened:
         for photo_id, (_, state, _) in PHOTOS.items():
             answer = ok(photo_id, title="A heron") if state is State.OK else {"stat": "fail", "code": 1}
             if state is State.UNREACHABLE:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from imagenet_captions.crawler.client import Credentials, FlickrClient
 from imagenet_captions.crawler.crawl import CrawlReport, CrawlSettings, Tools, crawl
 from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, read_answer
-from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.crawler.store import read_store
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, synthetic_answer
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.schema import MATCHES
@@ -93,7 +93,7 @@ def chunk(rng: random.Random, scratch: Path) -> tuple[int, list[str]]:
         ended = _crawl_to_the_end(scratch, wanted, world)
         calls = len(flickr.requests)
     losses = [] if ended else [f"not at the end after {_RUNS} runs with {settings.faults}"]
-    with StoreReader(scratch / "store.sqlite") as reader:
+    with read_store(scratch / "store.sqlite") as reader:
         found = {photo_id: stored.state.value for photo_id, stored in reader.photos()}
     expected = {photo_id: _STATES[synthetic_answer(photo_id).get("code", "ok")] for photo_id in ids}
     losses += [
