@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from imagenet_captions.errors import InputError, quoted
 
 Three = tuple[float, float, float]
-INTERPOLATIONS = ("bicubic", "bilinear")
-RESIZE_MODES = ("shortest", "squash")
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,16 @@ class ImageSpec:
     resize_mode: str = "shortest"
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"the image size must be 1 pixel or more, not {self.size}")
-        if not 0 < self.crop_fraction <= 1:
-            raise InputError(f"the crop fraction must be above 0 and up to 1, not {self.crop_fraction}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise InputError(
-                f"the interpolation must be {' or '.join(INTERPOLATIONS)}, not {quoted(self.interpolation)}"
-            )
-        if self.resize_mode not in RESIZE_MODES:
-            raise InputError(f"the resize mode must be {' or '.join(RESIZE_MODES)}, not {quoted(self.resize_mode)}")
-        if min(self.std) <= 0:
-            raise InputError(f"a standard deviation must be above 0, not {min(self.std)}")
+        resampling, resizing = self.interpolation, self.resize_mode
+        for fine, what, value in (
+            (self.size >= 1, "image size must be 1 pixel or more", self.size),
+            (0 < self.crop_fraction <= 1, "crop fraction must be above 0 and up to 1", self.crop_fraction),
+            (resampling in ("bicubic", "bilinear"), "interpolation must be bicubic or bilinear", quoted(resampling)),
+            (resizing in ("shortest", "squash"), "resize mode must be shortest or squash", quoted(resizing)),
+            (min(self.std) > 0, "standard deviation must be above 0", min(self.std)),
+        ):
+            if not fine:
+                raise InputError(f"the {what}, not {value}")
 
 
 CLIP_224 = ImageSpec()  # openai/CLIP clip.py

@@ -102,7 +102,8 @@ class YfccSource(RawSource):
         with open_matches(self._matches) as opened:
             matches = opened.read(MATCHES.names)
         if self._answered is not None:
-            matches = matches.filter(pc.invert(pc.is_in(matches["photo_id"], value_set=self._answered)))
+            answered = pc.is_in(matches["photo_id"], value_set=self._answered)
+            matches = matches.filter(pc.invert(answered))
         numbers = _numbers(matches["photo_id"])
         order = np.argsort(numbers, kind="stable")
         matches, numbers = matches.take(pa.array(order)), numbers[order]
@@ -197,13 +198,13 @@ def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbe
 def _joined(photos: pa.Table, images: pa.Table) -> pa.Table:
     """Return the columns of a raw record, and the address, of images beside their photos."""
     stills = pc.if_else(photos["is_video"], STILL, None)
-    remarks = zip(*(each.to_pylist() for each in (stills, photos["detail"], images["detail"])), strict=True)
+    details = (each.to_pylist() for each in (stills, photos["detail"], images["detail"]))
     columns = dict(zip(photos.column_names, photos.columns, strict=True))
     columns |= {name: images[name] for name in ("image_id", "wnid", "url")}
     columns["source"] = pa.repeat("yfcc100m", len(photos))
     columns["retrieved_at"] = pa.nulls(len(photos))  # YFCC100M is of 2014, without a date
-    details = ["; ".join(filter(None, each)) or None for each in remarks]
-    columns["detail"] = pa.array(details, pa.string())
+    joined = ["; ".join(filter(None, each)) or None for each in zip(*details, strict=True)]
+    columns["detail"] = pa.array(joined, pa.string())
     return pa.table(columns)
 
 
@@ -218,7 +219,8 @@ def _photos(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iter
         yield from _photo_batches(chain.from_iterable(starmap(_in_text, numbered)))
         return
     if kind_of(path) is not Kind.PARQUET:
-        yield from _photo_batches(_in_sqlite(path, wanted) if is_sqlite(path) else _in_text(path, wanted, dropped))
+        rows = _in_sqlite(path, wanted) if is_sqlite(path) else _in_text(path, wanted, dropped)
+        yield from _photo_batches(rows)
         return
     with ParquetFile(path) as opened:
         if opened.schema_arrow.names != PHOTOS.names:
@@ -278,7 +280,8 @@ def _search(layout: int, wanted: Numbers, block: bytes) -> _Block:
     numbers = _ids_in(lines, layout)
     odd = np.flatnonzero(numbers == 0)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), r"^\r?\n$")
-    found = lines.take(pa.array(np.flatnonzero(wanted[np.searchsorted(wanted, numbers)] == numbers)))
+    is_wanted = wanted[np.searchsorted(wanted, numbers)] == numbers
+    found = lines.take(pa.array(np.flatnonzero(is_wanted)))
     texts = [line[:-1].decode("utf-8", "replace").removesuffix("\r") for line in found.to_pylist()]
     return _Block(len(lines), texts, odd[~blank.to_numpy(zero_copy_only=False)])
 
@@ -316,7 +319,8 @@ def _in_sqlite(path: Place, wanted: Numbers) -> Iterator[dict[str, str]]:
 
 def _photo(row: Mapping[str, str]) -> dict[str, Any]:
     """Return a row of PHOTOS. Machine tags, which have a field of their own, are left out: cleaning would drop them."""
-    photo_id, page, owner, posted = row["photo_id"], row["photo_page"], row["owner"] or None, row["date_posted"]
+    photo_id, page, owner = row["photo_id"], row["photo_page"], row["owner"] or None
+    posted = row["date_posted"]
     if not page.startswith(("http://", "https://")):
         page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
     is_date = re.fullmatch("[0-9]{1,12}", posted) is not None and int(posted) <= LATEST_POSIX_TIME
