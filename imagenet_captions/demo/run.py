@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
 from imagenet_captions.dataset.settings import PackageSettings
@@ -52,18 +51,14 @@ def run_demo(out: Place, inputs: Path | None = None) -> str:
                 workers=1,
             ),
         )
-    rows = _load(out)
-    captions = "\n".join(f"  {row['image_id']}  {row['caption']}" for row in rows.select(range(3)))
-    return (
-        f"{format_counts(read_outcome_counts(out / OUTCOMES_FILE))}\n\ndataset: {out}\n"
-        f"load_dataset({str(out)!r}) gives {len(rows)} rows, such as\n{captions}"
-    )
-
-
-def _load(dataset: Place) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and load_dataset would ask it
     from datasets import load_dataset
     from datasets.utils import disable_progress_bars
 
     disable_progress_bars()
-    return load_dataset(str(dataset), split="train")
+    rows = load_dataset(str(out), split="train")
+    captions = "\n".join(f"  {row['image_id']}  {row['caption']}" for row in rows.select(range(3)))
+    return (
+        f"{format_counts(read_outcome_counts(out / OUTCOMES_FILE))}\n\ndataset: {out}\n"
+        f"load_dataset({str(out)!r}) gives {len(rows)} rows, such as\n{captions}"
+    )

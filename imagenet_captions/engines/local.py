@@ -82,16 +82,6 @@ def _end_with_parent() -> None:
     threading.Thread(target=exit_after, daemon=True).start()
 
 
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back from the workers that start meanwhile; this process ends them, and they print nothing."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
     return _pack(function(_unpack(packed)))
 
@@ -139,8 +129,12 @@ class LocalEngine(Engine):
             pending: deque[Future[R]] = deque()
             try:
                 for item in items:
-                    with _without_interrupts():
+                    # Ctrl-C is not for the workers that start now: this process ends them, and they print nothing.
+                    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                    try:
                         pending.append(pool.submit(function, item))
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_SETMASK, before)
                     if len(pending) >= 2 * workers:
                         yield pending.popleft().result()
                 while pending:

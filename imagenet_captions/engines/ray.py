@@ -131,28 +131,24 @@ class RayEngine(Engine):
                     # Else Ray 2.60 leaves a token in ~/.ray, for which every later cluster of the user asks.
                     os.environ["RAY_AUTH_TOKEN"] = _TOKEN
                     self._own.callback(os.environ.pop, "RAY_AUTH_TOKEN")
-                _start(ray, self.workers, folder)
+                try:
+                    ray.init(
+                        address="local",  # even if RAY_ADDRESS is set
+                        num_cpus=self.workers,
+                        num_gpus=0,
+                        include_dashboard=False,
+                        object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
+                        _temp_dir=folder,
+                        **_QUIET,
+                    )
+                except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a busy machine
+                    raise StoppedEarly(
+                        f"Ray did not start on this machine: {shortened(error, 200)}; run the same command again, or "
+                        "with `engine='local'`"
+                    ) from None
                 self._own.callback(ray.shutdown)
             self._ray = ray
         return self._ray
-
-
-def _start(ray: Any, workers: int, folder: str) -> None:
-    try:
-        ray.init(
-            address="local",  # even if RAY_ADDRESS is set
-            num_cpus=workers,
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES + workers * _STORE_BYTES_A_WORKER,
-            _temp_dir=folder,
-            **_QUIET,
-        )
-    except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a machine that is too busy
-        raise StoppedEarly(
-            f"Ray did not start on this machine: {shortened(error, 200)}; run the same command again, or with "
-            "`engine='local'`"
-        ) from None
 
 
 def _join(ray: Any, address: str) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions.compose import caption_lists, compose_captions
+from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, aligned
-from imagenet_captions.exports.settings import ATTRIBUTION, OPEN_CLIP_CSV, SLIM, WEBDATASET, ExportSettings
-from imagenet_captions.exports.tables import write_attribution, write_open_clip, write_release, write_slim
+from imagenet_captions.exports.settings import ATTRIBUTION, RELEASE_JSON, SLIM, WEBDATASET, ExportSettings
 from imagenet_captions.exports.webdataset import write_webdataset
-from imagenet_captions.images.sources import Located, locate
+from imagenet_captions.flickr.photos import find_license
+from imagenet_captions.images.files import Kind
+from imagenet_captions.images.sources import ImageSource, Located, locate
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import holding, producing, producing_folder, record_path, write_record
 from imagenet_captions.storage.parquet import read_table
@@ -73,8 +79,8 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     else:
         with producing([out], inputs, overwrite, [record]) as (new_record, new), Shards(dataset).unchanged() as shards:
             job = Job(shards, settings, out)
-            writers = {OPEN_CLIP_CSV: write_open_clip, SLIM: write_slim, ATTRIBUTION: write_attribution}
-            writers.get(settings.to, write_release)(job, new)
+            writers = {ATTRIBUTION: write_attribution, RELEASE_JSON: write_release}
+            writers.get(settings.to, write_captions)(job, new)
             write_record(new_record, {out.name: (sha256(new), new.stat().st_size)}, job.told())
     return Exported(dict(job.counts))
 
@@ -156,3 +162,238 @@ class Job:
                 f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
             )
         return table
+
+
+# The exports that are tables, which pandas with its defaults reads back, and the published file's form.
+#
+# pandas 2 and 3 (`read_csv(path, sep=sep)`) change some texts. A quote at the start of a field opens a quoted field. A
+# bare carriage return ends a row. Some words are read as missing values, quoted or not. A column of numbers, or a block
+# of 262,144 rows that ends with numbers only, is read as numbers: "0042" comes back as 42.
+
+_SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
+_FILE_COLUMNS = ["image_id", "wnid", "filename", "photo_id"]
+_RELEASE_COLUMNS = ["filename", "wnid", "title", "description", "tags"]
+_ROWS_AT_ONCE, _LINES_AT_ONCE = 10_000, 65_536
+
+# What pandas reads as missing, as it does an empty text.
+_MISSING = (
+    *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+# Matches every text that pandas reads as a number or a truth value, and some more. For RE2.
+_NUMBER = (
+    r"(?i)^\s*(?:[-+]?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]*)?|\.[0-9]*(?:e[-+]?[0-9]*)?|inf(?:inity)?|nan)|true|false)\s*$"
+)
+_LONGEST_RUN = 1000  # far below the size of the blocks whose type pandas guesses
+_SPACES = r" *[\t\n\v\f\r][ \t\n\v\f\r]*"
+_NO_BREAK_SPACE = "\u00a0"
+
+
+def write_captions(job: Job, path: Path) -> None:
+    """Write open_clip's table (`filepath`, `title`, by tabs) or the slim one, and the columns that are asked for.
+
+    The slim one, `filename,caption`, is enough for users who have ImageNet.
+    """
+    more = job.settings.columns or ()
+    table = job.read_captioned([*dict.fromkeys([*_FILE_COLUMNS, *more])])
+    if job.settings.shuffle is not None:
+        order = seeded_order(table["image_id"].to_pylist(), job.settings.shuffle)
+        table = table.take(order).combine_chunks()
+    if job.settings.to == SLIM:
+        separator, columns = ",", {"filename": table["filename"], "caption": _as_text(table["caption"])}
+    else:
+        paths = _file_paths(job, table)
+        found = pc.is_valid(paths)
+        table = table.filter(found)
+        separator, columns = "\t", {"filepath": paths.filter(found), "title": table["caption"]}
+        if job.out.suffix.lower() == ".csv":
+            log.info("%s is separated by tabs, as open_clip expects it", job.out)
+    columns |= {name: _as_text(table[name]) for name in more}
+    job.count("marked", write_delimited(path, columns, separator))
+    job.count("exported", len(table))
+
+
+def write_release(job: Job, path: Path) -> None:
+    """Write the published file's form, the texts of the `raw` config in a JSON list with an entry a line."""
+    table = job.read(_RELEASE_COLUMNS, "raw")
+    with path.open("w", encoding="utf-8", newline="\n") as opened:
+        before = "[\n"
+        for entry in track(_rows(table), "write", len(table), "rows"):
+            opened.write(before + json.dumps(entry))
+            before = ",\n"
+        opened.write("\n]\n")
+    job.count("exported", len(table))
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        yield from batch.to_pylist()
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as text: a list as JSON, so that each of its texts stays whole, and "" for a null."""
+    if pa.types.is_list(column.type):
+        return _texts(json.dumps(texts, ensure_ascii=False) for texts in column.to_pylist())
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _texts(values: Iterable[str | None]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())])
+
+
+def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
+    """Return the path of each row's image, null if the given images do not have it."""
+    images, prefix = job.settings.images, job.settings.path_prefix
+    start = (str(images or "") if prefix is None else prefix).removesuffix("/")
+    start += "/" if start or prefix == "/" else ""
+    if images is None:  # as in an ILSVRC train folder; whether the files exist is not known
+        return pc.binary_join_element_wise(start, table["wnid"], "/", table["filename"], "")
+    if ImageSource(images).kind is not Kind.FOLDER:
+        raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
+    with tempfile.TemporaryDirectory() as scratch:
+        ranges = job.locate(table, images, Path(scratch)).ranges
+    root = len(str(images))
+    return _texts(None if part is None else start + part.path[root:].lstrip("/") for part in ranges)
+
+
+def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> int:
+    """Write columns of text, protected from pandas and quoted where needed; return how many texts were marked for it.
+
+    Reads the file back with pandas. Raises InputError if any text differs.
+    """
+    written, all_marked = dict(columns), 0
+    for name in columns.keys() - set(_SAFE):
+        written[name], marked = protect(columns[name])
+        all_marked += marked
+    with path.open("wb") as opened:
+        opened.write(f"{separator.join(written)}\n".encode())
+        for batch in pa.table(written).to_batches(max_chunksize=_LINES_AT_ONCE):
+            lines = pc.binary_join_element_wise(*(_quoted(column, separator) for column in batch.columns), separator)
+            whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
+            opened.writelines([whole[0].as_buffer(), b"\n"])
+    verify_delimited(path, written, separator)
+    return all_marked
+
+
+def protect(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Fold white space, and mark texts that pandas would read as missing values or numbers; also count the marks.
+
+    A text such as "NA" gets a blank at its end. Texts that look like numbers are safe among other texts. In a run of
+    them at the end of the column, or of a thousand of them, one gets a no-break space; pandas would ignore a blank.
+    """
+    folded = pc.utf8_trim(pc.replace_substring_regex(column, _SPACES, " "), " ")
+    missing = pc.is_in(folded, value_set=pa.array(_MISSING, pa.string()))
+    filled = pc.not_equal(folded, "").to_numpy()  # an empty text is missing for pandas, and parts no numbers
+    like_numbers = pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy()[filled]
+    places = np.arange(len(like_numbers))
+    other = np.maximum.accumulate(np.where(like_numbers, -1, places))  # the last text before that is none
+    told = like_numbers & ((places - other) % _LONGEST_RUN == 0)
+    told[-1:] = like_numbers[-1:]
+    numbers = np.zeros(len(filled), np.bool_)
+    numbers[filled] = told
+    end = pc.if_else(missing, " ", pc.if_else(pa.chunked_array([pa.array(numbers)]), _NO_BREAK_SPACE, ""))
+    marked = int(pc.sum(missing).as_py() or 0) + int(np.count_nonzero(numbers))
+    return pc.binary_join_element_wise(folded, end, "") if marked else folded, marked
+
+
+def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
+    """Read the file with pandas and compare. Raises InputError if any text differs."""
+    import pandas as pd
+
+    read = pd.read_csv(path, sep=separator)
+    for name, wanted in columns.items():
+        found = pa.array(read[name]) if name in read else pa.nulls(0)
+        found = found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+        if not pa.types.is_string(found.type):  # large strings, whole numbers, or a column without any text
+            found = found.cast(pa.string())
+        if not found.equals(pc.if_else(pc.equal(wanted, ""), pa.scalar(None, pa.string()), wanted)):
+            raise InputError(
+                f"pandas {pd.__version__} does not read the column {name} back as it was written, so nothing was "
+                "exported; use another version of pandas, and please report this"
+            )
+
+
+def _quoted(column: pa.Array, separator: str) -> pa.Array:
+    mask = pc.match_substring_regex(column, f'["\\r\\n{separator}]')
+    doubled = pc.replace_substring(column.filter(mask), '"', '""')
+    return pc.replace_with_mask(column, mask, pc.binary_join_element_wise('"', doubled, '"', ""))
+
+
+UNKNOWN, NO_PAGE = "unknown", "none"
+_COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]
+_HEADER = """\
+# Attribution
+
+The photos behind these rows of ImageNet-Captions, and the people who took them. Licenses are those that Flickr stated
+on the day given; a photographer may have changed them since.
+
+| file | photo | owner | license | retrieved |
+|---|---|---|---|---|
+"""
+_WHITE_SPACE = "[\t-\r\x1c-\x1f\x85\u2028\u2029]+"
+# Control characters, direction marks and other invisible ones. The joiners of emoji, Persian and Indic names stay.
+_INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
+_FORMULA = "^[=+@-]"  # tabs and carriage returns are removed before
+# Everything that Markdown or HTML could read as markup.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~$:@^=/-])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+_SAFE_PAGE = re.compile(r"https?://[A-Za-z0-9._~/@%-]+")
+
+
+def write_attribution(job: Job, path: Path) -> None:
+    """Write one row per photo; unknown values are written as "unknown", and unknown owners are counted.
+
+    Raises InputError for a dataset without any owner, such as one from a release, which names no photographers.
+    """
+    table = job.read(_COLUMNS)
+    unknown = pc.sum(pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))).as_py()
+    if unknown == len(table):
+        raise InputError(
+            f"{job.shards.dataset} does not know whose photos they are (its texts are from a published release, which "
+            "does not say); build it from Flickr or with YFCC100M's metadata to name the owners"
+        )
+    job.count("unknown_owner", unknown)
+    job.count("exported", len(table))
+    licenses = [find_license(number) for number in table["license"].to_pylist()]
+    columns = {}
+    for name in ("filename", "photo_page", "owner", "owner_name"):
+        # Some invisible characters would reverse the text that follows a name.
+        column = pc.replace_substring_regex(table[name], _WHITE_SPACE, " ")
+        columns[name] = pc.replace_substring_regex(column, _INVISIBLE, "")
+    columns["license"] = _texts(known.name if known else None for known in licenses)
+    columns["license_url"] = _texts(known.url if known else None for known in licenses)
+    columns["retrieved"] = pc.strftime(table["retrieved_at"], format="%Y-%m-%d")
+    if job.out.suffix.lower() == ".md":
+        _write_markdown(pa.table(columns), path)
+        return
+    for name, column in columns.items():
+        known = pc.utf8_trim_whitespace(pc.fill_null(column, NO_PAGE if name == "license_url" else UNKNOWN))
+        text = pc.if_else(pc.equal(known, ""), UNKNOWN, known)
+        # An apostrophe before what a spreadsheet would run as a formula.
+        guard = pc.if_else(pc.match_substring_regex(text, _FORMULA), "'", "")
+        columns[name] = pc.binary_join_element_wise(guard, text, "")
+    job.count("marked", write_delimited(path, columns, ","))
+
+
+def _write_markdown(table: pa.Table, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as opened:
+        opened.write(_HEADER)
+        for row in _rows(table):
+            owner, name, page = row["owner"], row["owner_name"], row["photo_page"]
+            who = escape(f"{name} ({owner})" if name and owner else name or owner or UNKNOWN)
+            photo = link("photo", page) if page else UNKNOWN
+            known, url = row["license"] or UNKNOWN, row["license_url"]
+            license_ = link(known, url) if url else escape(known)
+            retrieved = escape(row["retrieved"] or UNKNOWN)
+            opened.write(f"| {escape(row['filename'])} | {photo} | {who} | {license_} | {retrieved} |\n")
+
+
+def escape(text: str) -> str:
+    """Return a text escaped for Markdown, on one line."""
+    folded = " ".join(text.split())
+    return "".join(_ENTITIES.get(letter, letter) for letter in _SPECIAL.sub(r"\\\1", folded))
+
+
+def link(text: str, address: str) -> str:
+    """Return a Markdown link, or only the escaped address if it could hold markup or a script."""
+    return f"[{escape(text)}](<{address}>)" if _SAFE_PAGE.fullmatch(address) else escape(address)

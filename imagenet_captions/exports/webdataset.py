@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,14 +47,7 @@ _MOMENTS = ("date_taken", "date_posted", "retrieved_at")
 _LICENSES = {license.id: license.name for license in LICENSES}
 
 
-class TarJob(NamedTuple):
-    """The task of a worker: one shard to write."""
-
-    path: Place
-    rows: pa.Table
-    ranges: Sequence[ByteRange]
-
-
+TarJob = tuple[Place, pa.Table, Sequence[ByteRange]]  # a shard to write, its rows and their images
 Written = tuple[str, int, int]  # the SHA-256 of a shard, its samples, and the images that cannot be used
 
 
@@ -113,7 +106,7 @@ def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], 
         for name, start in zip(names, starts, strict=True):
             chosen = order[start : start + size]
             taken = rows.take(pa.array(chosen)).combine_chunks()
-            yield TarJob(folder / name, taken, [part for row in chosen if (part := ranges[row])])
+            yield folder / name, taken, [part for row in chosen if (part := ranges[row])]
 
     shards = []
     workers = min(settings.workers, len(names))
@@ -128,12 +121,13 @@ def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], 
 
 def write_shard(job: TarJob) -> Written:
     """Write one tar; an image that cannot be used has no sample. It runs in other processes."""
+    out, table, ranges = job
     samples = broken = 0
     digest = hashlib.sha256()
-    with replacing(job.path) as path, path.open("wb") as opened, closing(OpenFiles()) as reader:
-        for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
-            images, faults = reader.read_images(job.ranges[start : start + _IMAGES_AT_ONCE])
-            rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
+    with replacing(out) as path, path.open("wb") as opened, closing(OpenFiles()) as reader:
+        for start in range(0, len(ranges), _IMAGES_AT_ONCE):
+            images, faults = reader.read_images(ranges[start : start + _IMAGES_AT_ONCE])
+            rows = table.slice(start, _IMAGES_AT_ONCE).to_pylist()
             for number, (row, image) in enumerate(zip(rows, images, strict=True)):
                 data = memoryview(image.as_buffer())
                 ending = ending_of(data)

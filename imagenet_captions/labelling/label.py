@@ -177,19 +177,15 @@ def report_path(out: Place, ending: str) -> Place:
 
 
 def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
-    lists = {each.name: each.type.value_type if pa.types.is_list(each.type) else each.type for each in schema}
-    readable = [name for name, kind in lists.items() if pa.types.is_string(kind)]
+    kinds = {each.name: each.type.value_type if pa.types.is_list(each.type) else each.type for each in schema}
+    readable = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
     has = ", ".join(quoted(name, 40) for name in readable[:12]) or "there is none"
     alone = [name for name in _ALONE if name in readable][:1]
     found = tuple(wanted) or tuple([name for name in _FIELDS if name in readable] or alone)
-    for name in found or (*_FIELDS, *_ALONE):
-        if name in schema.names and name not in readable:
-            kind = schema.field(name).type
-            raise InputError(f"the column {quoted(name)} has {kind} and no text; name one with `text`: {has}")
-        if name in wanted and name not in readable:
-            raise InputError(f"`text` {quoted(name)} is not a column of the table; columns with text: {has}")
+    if others := [name for name in found if name not in readable]:
+        raise InputError(f"`text` {quoted(others[0])} is not a column with text; columns with text: {has}")
     if not found:
-        raise InputError(f"no column is called title, caption or text; name one with `text`: {has}")
+        raise InputError(f"no column with text is called title, caption or text; name one with `text`: {has}")
     return found
 
 

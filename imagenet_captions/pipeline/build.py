@@ -176,8 +176,6 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         "what lies between the stages, a crawl's store and a lock need a disk",
     )
     check_place(work, inputs.values())
-    if work.is_file():
-        raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     products = {"clean": CAPTIONS}
@@ -257,13 +255,10 @@ def software(stage: str) -> dict[str, str]:
 
 
 def _is_damaged(out: Place) -> bool:
-    """Return whether a dataset lacks a file or has a shard that is cut short; objects in a store are not looked at."""
-    if is_remote(out) or not is_dataset(out):
-        return False
-    shards = Shards(out)
+    """Return whether a dataset lacks a file or has one that is cut short."""
     try:
-        for config in ("data", "raw"):
-            shards.files(config)
+        if is_dataset(out):
+            Shards(out).require_whole()
     except InputError:
         return True
-    return not all((out / name).is_file() for name in shards.manifest.files)
+    return False

@@ -14,7 +14,7 @@ from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import read_store
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.errors import InputError, quoted, require_kind, shortened
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
@@ -129,8 +129,7 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
 
     Raises InputError for an id that is not among the inputs of the dataset.
     """
-    require_kind("image_id", image_id, str, "the id of an image as text, such as n01440764_10026")
-    name = read_image_id(image_id)
+    name = read_image_id(str(image_id))
     if name is None:
         raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")
     with Shards(place(dataset)).unchanged() as shards:
@@ -292,11 +291,7 @@ def _add_row(found: Explanation, row: Record, among: ClassSet) -> None:
         width, height = read_header(memoryview(data)).size or (None, None)
         digest = hashlib.sha256(data).hexdigest()
         found.image = {"width": width, "height": height, "bytes": len(data), "sha256": digest}
-    _add_photo(found, row)
-
-
-def _add_photo(found: Explanation, row: Record) -> None:
-    """Add the photo with its attribution: title, author, source and license, as Creative Commons asks for."""
+    # The photo with its attribution: title, author, source and license, as Creative Commons asks for.
     found.photo = {name: row[name] for name in ("photo_id", "photo_page", "owner", "owner_name")}
     license_, owner = find_license(row["license"]), row["owner_name"] or row["owner"]
     attribution = None

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +107,7 @@ def publish(
     sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
     if dry_run:
         return Published(sizes, None)
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     api = HfApi()
     hub = f"the hub {without_secrets(api.endpoint)}"
@@ -116,12 +117,33 @@ def publish(
         )
     if not hub_answers():
         raise NetworkError(f"{hub} cannot be reached from here; run it again with a network")
-    where = {"revision": revision, "create_pr": create_pr}
+    where: dict[str, Any] = {"repo_type": "dataset", "revision": revision, "create_pr": create_pr}
     try:
-        url = _commit(api, shards, files, repo, private, with_images, message, **where)
+        api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
+        before = api.dataset_info(repo, revision=revision)
+        earlier = _files_of_ours(api, repo, before, files.keys())
+        if private and not before.private:
+            raise InputError(f"the repository {repo} exists and is public; give another name, or leave out `private`")
+        if with_images and not before.gated:
+            api.update_repo_settings(repo, repo_type="dataset", gated="auto")
+        # A list, because the client marks the operations as it uploads their files.
+        additions = [
+            CommitOperationAdd(name, file if isinstance(file, bytes) else str(file)) for name, file in files.items()
+        ]
+        with shards.unchanged():
+            api.preupload_lfs_files(repo, additions, free_memory=False, **where)
+            for name, addition in zip(files, additions, strict=True):
+                entry = shards.manifest.files.get(name)  # the client has hashed the file anyway
+                if entry and isinstance(files[name], Path) and entry.sha256 != addition.upload_info.sha256.hex():
+                    raise InputError(
+                        f"{dataset} is damaged: {name} has other bytes than when it was written; package it again"
+                    )
+        removals = [CommitOperationDelete(name) for name in sorted(earlier - files.keys())]
+        operations: list[Any] = [*additions, *removals]
+        done = api.create_commit(repo, operations, commit_message=message, parent_commit=before.sha, **where)
     except (OSError, RuntimeError, ValueError, client_error()) as error:
         raise _explained(error, repo, hub) from None
-    return Published(sizes, without_secrets(url))
+    return Published(sizes, without_secrets(str(done.pr_url or done.commit_url)))
 
 
 def _files_of(shards: Shards, folder: Path, with_images: bool) -> dict[str, Path | bytes]:
@@ -146,50 +168,6 @@ def _files_of(shards: Shards, folder: Path, with_images: bool) -> dict[str, Path
     return files
 
 
-def _commit(
-    api: HfApi,
-    shards: Shards,
-    files: Mapping[str, Path | bytes],
-    repo: str,
-    private: bool,
-    gated: bool,
-    message: str,
-    **where: Any,
-) -> str:
-    """Make the repository hold these files, and return the address of the commit or pull request."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-    before = api.dataset_info(repo, revision=where["revision"])
-    earlier = _files_of_ours(api, repo, before, files.keys())
-    if private and not before.private:
-        raise InputError(f"the repository {repo} exists and is public; give another name, or leave out `private`")
-    if gated and not before.gated:
-        api.update_repo_settings(repo, repo_type="dataset", gated="auto")
-    # A list, because the client marks the operations as it uploads their files.
-    additions = [
-        CommitOperationAdd(name, file if isinstance(file, bytes) else str(file)) for name, file in files.items()
-    ]
-    with shards.unchanged():
-        api.preupload_lfs_files(repo, additions, repo_type="dataset", free_memory=False, **where)
-        for name, addition in zip(files, additions, strict=True):
-            entry = shards.manifest.files.get(name)  # the client has hashed the file anyway
-            if entry and isinstance(files[name], Path) and entry.sha256 != addition.upload_info.sha256.hex():
-                raise InputError(
-                    f"{shards.dataset} is damaged: {name} has other bytes than when it was written; package it again"
-                )
-    removals = [CommitOperationDelete(name) for name in sorted(earlier - files.keys())]
-    done = api.create_commit(
-        repo,
-        [*additions, *removals],
-        commit_message=message,
-        repo_type="dataset",
-        parent_commit=before.sha,
-        **where,
-    )
-    return str(done.pr_url or done.commit_url)
-
-
 def _files_of_ours(api: HfApi, repo: str, before: DatasetInfo, new: Set[str]) -> set[str]:
     """Return the files of an earlier version. Raises InputError where files of others would be lost or read."""
     from huggingface_hub import get_session, get_token
@@ -202,15 +180,12 @@ def _files_of_ours(api: HfApi, repo: str, before: DatasetInfo, new: Set[str]) ->
 
     names = {sibling.rfilename for sibling in before.siblings or ()} - _OF_THE_HUB
     listed: dict[str, FileEntry] = {}
-    foreign = sorted(names)
     if MANIFEST in names:
-        content = read(MANIFEST)
-        try:
-            listed = checked(content, _Listing, MANIFEST).files
-            foreign = sorted(names - listed.keys() - {MANIFEST})
-        except InputError:
-            foreign = [MANIFEST]
-    for name in foreign:
+        with suppress(InputError):
+            listed = checked(read(MANIFEST), _Listing, MANIFEST).files
+    for name in sorted(names - listed.keys()):
+        if listed and name == MANIFEST:
+            continue
         if not listed or name in new or name.startswith(_READ_BY_LOAD_DATASET):
             raise InputError(f"the repository {repo} holds {name}, which is not ours; give another name")
     if CARD in names and hashlib.sha256(read(CARD)).hexdigest() != listed[CARD].sha256:
@@ -224,13 +199,12 @@ def _files_of_ours(api: HfApi, repo: str, before: DatasetInfo, new: Set[str]) ->
 def _explained(error: BaseException, repo: str, hub: str) -> ImagenetCaptionsError:
     causes = list(causes_of(error))
     codes = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes]
-    again = "run the same command again: what was sent is kept"
     if 401 in codes:
         return InputError("the hub does not know the token; log in again with `hf auth login`, or renew HF_TOKEN")
     if 403 in codes:
         return InputError(f"the token may not write to {repo}; give a name of your own, or a token that may")
     if 404 in codes:
         return InputError(f"the hub has no such branch of {repo}; make it first, or leave out `revision`")
-    if 412 in codes:
-        return NetworkError(f"somebody else changed {repo} at the same time; {again}")
-    return NetworkError(f"{hub} did not take {repo} ({message_of(causes[-1])}); {again}")
+    return NetworkError(
+        f"{hub} did not take {repo} ({message_of(causes[-1])}); run the same command again: what was sent is kept"
+    )

@@ -47,21 +47,6 @@ class Distribution:
 
     counts: Mapping[int, int]
 
-    @property
-    def total(self) -> int:
-        """Return how many numbers there are."""
-        return sum(self.counts.values())
-
-    @property
-    def mean(self) -> float:
-        """Return the mean; 0 if there are no numbers."""
-        return sum(value * count for value, count in self.counts.items()) / self.total if self.counts else 0.0
-
-    @property
-    def largest(self) -> int:
-        """Return the largest number; 0 if there are none."""
-        return max(self.counts, default=0)
-
     def quantile(self, share: float) -> float:
         """Return a quantile, interpolated as in `numpy.quantile`; 0 if there are no numbers."""
         numbers = np.repeat(list(self.counts), list(self.counts.values()))
@@ -131,11 +116,6 @@ class Stats:
         from imagenet_captions.statistics.report import as_text, sections
 
         return as_text(sections(self))
-
-    @property
-    def per_class(self) -> Distribution:
-        """Return the distribution of rows per class, empty classes included."""
-        return Distribution(Counter(entry.rows for entry in self.classes))
 
 
 def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
@@ -207,7 +187,10 @@ def measure(
     times = {hashed: captions[hashed] for hashed in repeated}
     most = sorted(times, key=lambda hashed: (-times[hashed], repeated[hashed]))[:_SHOWN_DUPLICATES]
     shown = tuple((shortened(repeated[hashed], _LONGEST_SHOWN), times[hashed]) for hashed in most)
-    sums: dict[str, Any] = {name: _sum(getattr(entry, name) for entry in found) for name in _SUMS}
+    sums: dict[str, Any] = {}
+    for name in _SUMS:
+        counts_of_classes = [getattr(entry, name) for entry in found]
+        sums[name] = None if None in counts_of_classes else sum(counts_of_classes)
     return Stats(
         classes=tuple(found),
         filled={name: pc.sum(mask).as_py() or 0 for name, mask in masks.items()},
@@ -258,11 +241,6 @@ def _classes(
         entry = ClassStats(label=known.index, name=known.name, unique_tags=unique_tags, **counts)
         entries.append(entry if named is None else replace(entry, on_disk=named.get(wnid, 0) + by_photo))
     return entries
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def _counts(values: pa.Array | pa.ChunkedArray) -> dict[Any, int]:

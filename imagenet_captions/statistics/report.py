@@ -164,13 +164,14 @@ def _frequencies(stats: Stats) -> Section:
     def named(entry: ClassStats) -> str:
         return f"{entry.name} ({entry.wnid})"
 
+    per_class = Distribution(Counter(entry.rows for entry in stats.classes))
     ordered = sorted((entry for entry in stats.classes if entry.rows), key=lambda entry: entry.rows)
     empty = [named(entry) for entry in stats.classes if not entry.rows]
     more = f" and {len(empty) - _MOST_EMPTY:,} more" if len(empty) > _MOST_EMPTY else ""
     rows: list[tuple[Cell, ...]] = [
         ("classes with rows", len(ordered), ""),
         ("classes without any", len(empty), ", ".join(empty[:_MOST_EMPTY]) + more),
-        *((f"{name} of all classes", round(stats.per_class.quantile(at)), "") for name, at in _QUANTILES),
+        *((f"{name} of all classes", round(per_class.quantile(at)), "") for name, at in _QUANTILES),
         *(("rarest", entry.rows, named(entry)) for entry in ordered[:_MOST_CLASSES]),
         *(("most frequent", entry.rows, named(entry)) for entry in reversed(ordered[-_MOST_CLASSES:])),
     ]
@@ -189,12 +190,14 @@ def _languages(stats: Stats) -> Section:
 
 
 def _lengths(key: str, title: str, lengths: Distribution) -> Section:
-    figures = [("mean", lengths.mean), *((name, lengths.quantile(at)) for name, at in _QUANTILES)]
-    note = ", ".join(f"{name} {value:,.1f}" for name, value in figures) + f", most {lengths.largest:,}."
+    total = sum(lengths.counts.values())
+    mean = sum(value * count for value, count in lengths.counts.items()) / max(1, total)
+    figures = [("mean", mean), *((name, lengths.quantile(at)) for name, at in _QUANTILES)]
+    note = ", ".join(f"{name} {value:,.1f}" for name, value in figures) + f", most {max(lengths.counts, default=0):,}."
     counts = [
         (f"{first:,}" if first == last else f"{first:,} to {last:,}", count) for first, last, count in lengths.bins()
     ]
-    return _shares(key, title, (key, "rows"), counts, lengths.total, note.capitalize())
+    return _shares(key, title, (key, "rows"), counts, total, note.capitalize())
 
 
 def _licenses(stats: Stats) -> Section:

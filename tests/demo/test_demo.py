@@ -50,11 +50,8 @@ def test_the_demo_shows_no_bar_of_datasets(tmp_path: Path) -> None:
 
 def test_the_inputs_have_the_names_of_the_real_ones(dataset: Path) -> None:
     inputs = dataset.parent / "inputs"
-    assert {path.name for path in inputs.iterdir()} == {
-        "imagenet_captions.json",
-        "fall11_urls.txt",
-        "ILSVRC2012_img_train",
-    }
+    names = {path.name for path in inputs.iterdir()}
+    assert names == {"imagenet_captions.json", "fall11_urls.txt", "ILSVRC2012_img_train"}
     assert len(list(inputs.rglob("*.JPEG"))) == len(list((SAMPLE / "train").rglob("*.JPEG")))
     with pytest.raises(InputError, match="inputs exists; name a new folder"):
         run_demo(dataset.parent / "again", inputs)

@@ -9,27 +9,15 @@ from pathlib import Path
 from PIL import Image
 
 import imagenet_captions
-from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.outcomes import Outcome
 
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"
 
 # Outcomes of a run over ids.txt; the others belong to a release, a denylist, a crawl with a limit and a filter.
 REACHED = {
-    "kept": 33,
-    "no_url": 3,
-    "bad_url": 1,
-    "not_flickr": 5,
-    "not_a_photo": 3,
-    "not_found": 2,
-    "private": 1,
-    "unreachable": 1,
-    "no_text": 3,
-    "unknown_class": 1,
-    "bad_record": 1,
-    "no_image": 1,
-    "broken_image": 1,
-}
+    "kept": 33, "no_url": 3, "bad_url": 1, "not_flickr": 5, "not_a_photo": 3, "not_found": 2, "private": 1,
+    "unreachable": 1, "no_text": 3, "unknown_class": 1, "bad_record": 1, "no_image": 1, "broken_image": 1,
+}  # fmt: skip
 ELSEWHERE = {Outcome.DUPLICATE_ID, Outcome.DENIED, Outcome.NOT_ASKED, Outcome.FILTERED}
 
 
@@ -47,33 +35,14 @@ def test_every_outcome_of_a_build_from_flickr_is_there() -> None:
     assert set(Outcome) - ELSEWHERE == {Outcome(name) for name in REACHED}
 
 
-def test_the_expected_ids_are_those_of_the_id_list() -> None:
-    lines = (SAMPLE / "ids.txt").read_text(encoding="ascii").splitlines()
-    found = [image_id(line) for line in lines]
-    assert found.count(None) == 1
-    assert set(found) - {None} == set(expected()) - {""}
-    assert max(Counter(found).values()) == 2  # one id stands there twice
-
-
 def test_pictures_open_but_for_the_broken_one() -> None:
     kinds: Counter[str] = Counter()
     for path in sorted((SAMPLE / "train").rglob("*.JPEG")):
-        assert path.parent.name == path.name.partition("_")[0]
         if expected()[path.stem] == "broken_image":
             assert path.stat().st_size == 0
-            kinds["empty"] += 1
             continue
         with Image.open(path) as picture:
             picture.load()
             kinds[f"{picture.format} {picture.mode}"] += 1
-    assert {kind: kinds[kind] for kind in ("empty", "PNG P", "JPEG CMYK", "JPEG L")} == dict.fromkeys(
-        ("empty", "PNG P", "JPEG CMYK", "JPEG L"), 1
-    )
+    assert (kinds["PNG P"], kinds["JPEG CMYK"], kinds["JPEG L"]) == (1, 1, 1)
     assert kinds["JPEG RGB"] > 40
-
-
-def test_kept_ids_have_a_picture_and_the_missing_one_has_none() -> None:
-    with_picture = {path.stem for path in (SAMPLE / "train").rglob("*.JPEG")}
-    ends = expected()
-    assert {each for each, outcome in ends.items() if outcome == "kept"} <= with_picture
-    assert not {each for each, outcome in ends.items() if outcome == "no_image"} & with_picture

@@ -15,9 +15,8 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.export import export
+from imagenet_captions.exports.export import export, verify_delimited, write_delimited
 from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.exports.tables import verify_delimited, write_delimited
 from imagenet_captions.storage.files import sha256
 from tests.exports.datasets import TENCH, dataset, files_left_open, ids
 from tests.packager.made import image, images, tar_of, train_folder

@@ -136,12 +136,9 @@ def test_a_work_folder_of_another_build_is_noticed(rebuilt: Path, tmp_path: Path
 
 
 def test_texts_of_another_release_are_said_to_be(released: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text(
-        RELEASE.read_text(encoding="utf-8").replace("tench", "TENCH"), encoding="utf-8"
-    )
-    assert (
-        invoke("clean", "--release", str(tmp_path / "other.json"), "--out", str(tmp_path / "captions.parquet"))[0] == 0
-    )
+    other = tmp_path / "other.json"
+    other.write_text(RELEASE.read_text(encoding="utf-8").replace("tench", "TENCH"), encoding="utf-8")
+    assert invoke("clean", "--release", other, "--out", tmp_path / "captions.parquet")[0] == 0
     found = ic.explain(released, "n01440764_965652", tmp_path)
     assert [each for each in found.unknown if each.startswith("whether these texts were used: ")]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.outcomes import Outcome, outcome_rows, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import CAPTIONS
 from tests.packager.made import IDS, images, train_folder, write_captions
@@ -44,14 +44,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stats")
     captions = folder / "captions.parquet"
     pq.write_table(pa.Table.from_pylist(rows_of(captions), schema=CAPTIONS), captions)
-    drop = {
-        "image_id": "n01440764_9",
-        "wnid": "n01440764",
-        "outcome": Outcome.NO_TEXT.value,
-        "detail": None,
-        "count": 1,
-    }
-    pq.write_table(pa.Table.from_pylist([drop], schema=OUTCOMES), outcomes_path(captions))
+    dropped = outcome_rows(Outcome.NO_TEXT, 1, image_id=["n01440764_9"], wnid=["n01440764"])
+    pq.write_table(dropped, outcomes_path(captions))
     held = images(IDS[:-1])
     package(captions, folder / "dataset", PackageSettings(images=train_folder(folder / "train", held)))
     return folder / "dataset"
