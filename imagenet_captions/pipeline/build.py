@@ -115,13 +115,14 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
 def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, dict[str, str]]:
     """Return the files with what Flickr and YFCC100M have about the listed photos, and the digests of the files."""
     matches, store, yfcc = work / MATCHES, work / PHOTO_STORE, None
+    lists = [place(path) for path in settings.urls]
     run_stage(
         work,
         "match",
         _digests(settings, "urls", "ids"),
         settings.match.recorded(),
         (matches, outcomes_path(matches)),
-        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
+        lambda: match(lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     if (metadata := settings.yfcc) is not None:
@@ -187,7 +188,8 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         if path.is_file() and not has_our_format(path):
             raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
     for role, path in inputs.items():
-        _require_input(role, path)
+        if expand_pattern(path) is None:
+            require_there(path, f"`{role.split()[0]}`")
     if settings.package.images is not None:
         ImageSource(settings.package.images)  # refuses what holds no images
     if settings.urls and not (work / PHOTO_STORE).exists():
@@ -203,11 +205,6 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
     return work
 
 
-def _require_input(role: str, path: Place) -> None:
-    if expand_pattern(path) is None:
-        require_there(path, f"`{role.split()[0]}`")
-
-
 def _digests(settings: BuildSettings, *roles: str) -> dict[str, str]:
     """Return the digests of the inputs that are given."""
     found = {}
@@ -215,7 +212,6 @@ def _digests(settings: BuildSettings, *roles: str) -> dict[str, str]:
         if role.split()[0] in roles:
             # It reads a list, or lists all of ImageNet.
             log.info("checking whether `%s` %s changed ...", role.split()[0], path)
-            _require_input(role, path)  # during a crawl of ten days, the images may have gone
             found[role] = digest(path)
     return found
 
@@ -230,7 +226,10 @@ def run_stage(
     damaged: bool = False,
 ) -> bool:
     """Run a stage unless what it depends on and its outputs are those of the last run; return whether it ran."""
-    parts = [inputs, settings, software(stage)]
+    names = ("imagenet-captions", "pyarrow", *_LIBRARIES.get(stage, ()))
+    installed = {name: list(importlib.metadata.distributions(name=name)) for name in names}
+    software = {name: found[0].version if found else "" for name, found in installed.items()}
+    parts = [inputs, settings, software]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     kept = work / f"{stage}.done.json"
 
@@ -245,13 +244,6 @@ def run_stage(
     action()
     write_json(kept, record())
     return True
-
-
-def software(stage: str) -> dict[str, str]:
-    """Return the versions of this package and of the libraries that show in a stage's result; "" if not installed."""
-    names = ("imagenet-captions", "pyarrow", *_LIBRARIES.get(stage, ()))
-    installed = {name: list(importlib.metadata.distributions(name=name)) for name in names}
-    return {name: found[0].version if found else "" for name, found in installed.items()}
 
 
 def _is_damaged(out: Place) -> bool:

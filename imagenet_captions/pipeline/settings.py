@@ -62,16 +62,11 @@ class BuildSettings:
         if not self.ask_flickr:
             refuse(self, _OF_A_CRAWL, "with `ask_flickr=False`")
 
-    @property
-    def url_lists(self) -> tuple[Place, ...]:
-        """The places of `urls`."""
-        return tuple(map(place, self.urls))
-
     def inputs(self) -> dict[str, Place]:
         """Return the files and folders that it reads, by role; `urls 0` is the first URL list."""
         given = {
             "release": self.release,
-            **{f"urls {number}": path for number, path in enumerate(self.url_lists)},
+            **{f"urls {number}": place(path) for number, path in enumerate(self.urls)},
             "ids": self.match.ids,
             "yfcc": self.yfcc,
             "images": self.package.images,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -123,9 +124,9 @@ def test_what_changed_runs_what_depends_on_it(
     if callable(change):
         change(tmp_path)
     elif isinstance(change, str):
-        original = building.software
+        original = importlib.metadata.distributions
         monkeypatch.setattr(
-            building, "software", lambda stage: {n: "other" if n == change else v for n, v in original(stage).items()}
+            importlib.metadata, "distributions", lambda name: [] if name == change else original(name=name)
         )
     build(tmp_path / "out", replace(first, **change) if isinstance(change, dict) else first)
     assert ran == again
