@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Program(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command that the words begin with."""
-        found = self.get_command(ctx, args[0])
+        found = command(args[0]) if args[0] in COMMANDS else None
         if found is None and not ctx.resilient_parsing:  # else a shell completes what is typed so far
             raise InputError(
                 f"{quoted(args[0])} is not a command{_meant(args[0], COMMANDS)}; `{PROGRAM} --help` lists them all"
@@ -197,9 +197,23 @@ class Command(click.Command):
 
     def values(self, ctx: click.Context) -> dict[str, Any]:
         """Return the function's parameters, as words give them that `make_context` has split."""
-        from imagenet_captions.options import Given, Option, make
+        from imagenet_captions.options import REQUIRED, Given, Option, make
 
-        given = self._given(ctx)
+        given: dict[str, Any] = {}
+        for flag, one in self.options.items():
+            typed = ctx.params[one.name.strip("_")]
+            words = () if typed is None else typed if isinstance(typed, tuple) else (typed,)
+            if not words:
+                if one.default is REQUIRED:
+                    raise InputError(f"{flag} is missing; give {head(one)}")
+            elif one.kind is bool:
+                given[flag] = words[0] if len(one.names) > 1 else one.default is not True
+            elif len(words) > 1 and not one.many:
+                raise InputError(f"{flag} is given {len(words)} times; give it once")
+            elif taken := next((word for word in words if word in self.flags or word.startswith("--")), None):
+                raise InputError(f"{flag} needs a value, and {shortened(taken, 40)} is a flag; give {head(one)}")
+            else:
+                given[flag] = one.value(words)
         values: dict[str, Any] = {}
         for name, each in self.parameters.items():
             if isinstance(each, Given):
@@ -209,27 +223,6 @@ class Command(click.Command):
             elif each.flag in given:
                 values[name] = given[each.flag]
         return values
-
-    def _given(self, ctx: click.Context) -> Mapping[str, Any]:
-        """Return the values that were given, by flag."""
-        from imagenet_captions.options import REQUIRED
-
-        found: dict[str, Any] = {}
-        for flag, one in self.options.items():
-            typed = ctx.params[_key(one)]
-            words = () if typed is None else typed if isinstance(typed, tuple) else (typed,)
-            if not words:
-                if one.default is REQUIRED:
-                    raise InputError(f"{flag} is missing; give {head(one)}")
-            elif one.kind is bool:
-                found[flag] = words[0] if len(one.names) > 1 else one.default is not True
-            elif len(words) > 1 and not one.many:
-                raise InputError(f"{flag} is given {len(words)} times; give it once")
-            elif taken := next((word for word in words if word in self.flags or word.startswith("--")), None):
-                raise InputError(f"{flag} needs a value, and {shortened(taken, 40)} is a flag; give {head(one)}")
-            else:
-                found[flag] = one.value(words)
-        return found
 
     def in_flags(self, sentence: str) -> str:
         """Replace the parameters that a sentence of the library names by flags of the command, or else of another one.
@@ -308,11 +301,6 @@ def tell(sentence: str, code: int) -> int:
     return code
 
 
-def _key(one: Option) -> str:
-    """Return the name of an option for click."""
-    return one.name.strip("_")
-
-
 def _param(one: Option) -> click.Parameter:
     """Return what click needs to split the words, and to complete them."""
 
@@ -321,13 +309,14 @@ def _param(one: Option) -> click.Parameter:
             return [CompletionItem(typed, type="file")]
         return [CompletionItem(each) for each in one.choices if each.startswith(typed)]
 
+    name = one.name.strip("_")
     if one.is_argument:
-        return click.Argument([_key(one)], required=False, nargs=-1 if one.many else 1, shell_complete=complete)
+        return click.Argument([name], required=False, nargs=-1 if one.many else 1, shell_complete=complete)
     if one.kind is bool:
         if len(one.names) > 1:
-            return click.Option([one.flag, _key(one)], default=None, help=one.help)
-        return click.Option([one.flag, _key(one)], is_flag=True, flag_value=True, default=None, help=one.help)
-    return click.Option([one.flag, _key(one)], multiple=True, help=one.help, shell_complete=complete)
+            return click.Option([one.flag, name], default=None, help=one.help)
+        return click.Option([one.flag, name], is_flag=True, flag_value=True, default=None, help=one.help)
+    return click.Option([one.flag, name], multiple=True, help=one.help, shell_complete=complete)
 
 
 def _meant(name: str, names: Iterable[str]) -> str:
