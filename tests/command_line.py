@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -66,6 +67,13 @@ def run_cli(*arguments: str | Path, folder: Path | None = None, **environment: s
     return subprocess.CompletedProcess([*CLI, *words], code, out, err)
 
 
+def succeed(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process; it has to end well."""
+    done = run_cli(*arguments, **environment)  # type: ignore[arg-type]
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def run_cli_apart(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, output captured."""
     return subprocess.run(
@@ -76,6 +84,12 @@ def run_cli_apart(*arguments: str | Path, **environment: str) -> subprocess.Comp
         timeout=HANGS_AFTER,
         check=False,
     )
+
+
+def blocks(page: str, language: str = "bash") -> list[str]:
+    """The blocks of a page of the docs that are in this language."""
+    text = (Path(__file__).parent.parent / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def run_lines(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ import pytest
 
 from imagenet_captions.engines.ray import run_task
 from tests.chain import stages_said
-from tests.command_line import CLI, ENVIRONMENT, HANGS_AFTER, run_cli, run_cli_apart
+from tests.command_line import CLI, ENVIRONMENT, HANGS_AFTER, run_cli, run_cli_apart, succeed
 from tests.packager.made import contents, write_captions
 
 pytest.importorskip("ray")
@@ -59,8 +59,7 @@ def large_release(path: Path) -> Path:
 def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
     release = large_release(tmp_path / "release.json")
     given = ["build", "--release", str(release), "--workers", "2", "--out"]
-    unbroken = run_cli(*given, tmp_path / "local" / "out")
-    assert unbroken.returncode == 0, unbroken.stderr
+    succeed(*given, tmp_path / "local" / "out")
     out = tmp_path / "ray" / "out"
     with subprocess.Popen(
         [*CLI, *given, str(out), "--engine", "ray"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT

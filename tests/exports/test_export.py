@@ -21,7 +21,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.storage.outputs import record_path
-from tests.command_line import invoke, run_lines
+from tests.command_line import blocks, invoke, run_lines
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import IDS, contents, images, train_folder, write_published
 
@@ -201,21 +201,19 @@ def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Pat
     assert "--caption 'title camera_names=keep'" in receipt["command"]
 
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
-
-
 def test_the_page_of_the_docs(tmp_path: Path) -> None:
     shutil.copy(SAMPLE / "release.json", tmp_path / "imagenet_captions.json")
     shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
     run_demo(tmp_path / "rebuilt")
     run_lines("imagenet-captions build --release imagenet_captions.json --out imagenet-captions", tmp_path)
-    for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+    for block in blocks("how-to/export.md"):
         run_lines(block, tmp_path)
     assert len(pd.read_csv(tmp_path / "train.tsv", sep="\t")) > 0
     assert list((tmp_path / "shards").glob("*.tar"))
     assert (tmp_path / "ATTRIBUTION.md").read_text().startswith("# Attribution")
     assert pd.read_csv(tmp_path / "templates.tsv", sep="\t")["filepath"].str.startswith("/data/train/n").all()
-    assert all(f"| `{target}` |" in PAGE for target in TARGETS)
+    page = (Path(__file__).parents[2] / "docs/how-to/export.md").read_text(encoding="utf-8")
+    assert all(f"| `{target}` |" in page for target in TARGETS)
 
 
 def test_a_denylist_that_cannot_be_followed_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

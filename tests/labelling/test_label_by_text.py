@@ -24,10 +24,9 @@ from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.labelling.label import label_by_text, report_path
 from imagenet_captions.labelling.settings import LabelSettings, Mode
-from tests.command_line import invoke, run_cli, run_lines
+from tests.command_line import blocks, invoke, run_lines, succeed
 from tests.packager.made import tar_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "label-by-text.md"
 TENCH, GOLDFISH, CRANE = "n01440764", "n01443537", "n02012849"
 # caption, true wnid
 ROWS = [
@@ -316,9 +315,8 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_the_page_of_the_docs(tmp_path: Path) -> None:
     (tmp_path / "captions.tsv").write_text("filepath\ttitle\na.jpg\ta tench\nb.jpg\tnothing\n", encoding="utf-8")
-    built = run_cli("build", "--release", SAMPLE / "release.json", "--out", tmp_path / "imagenet-captions")
-    assert built.returncode == 0, built.stderr
-    for block in re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+    succeed("build", "--release", SAMPLE / "release.json", "--out", tmp_path / "imagenet-captions")
+    for block in blocks("how-to/label-by-text.md"):
         run_lines(block, tmp_path)
     assert pq.read_table(tmp_path / "labeled.parquet")["label"].to_pylist() == [0]
     report = json.loads((tmp_path / "by-text.report.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments
-from tests.command_line import run_cli
+from tests.command_line import run_cli, succeed
 from tests.sources.made_yfcc import row, write
 
 
@@ -30,8 +30,7 @@ def rows(dataset: Path) -> dict[str, dict[str, Any]]:
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The sample's photos with the images that they stand for."""
     out = tmp_path_factory.mktemp("matches") / "sample-matches.parquet"
-    done = run_cli("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out)
-    assert done.returncode == 0, done.stderr
+    succeed("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out)
     images: dict[str, list[str]] = {}
     for match in pq.read_table(out).to_pylist():
         images.setdefault(match["photo_id"], []).append(match["image_id"])
@@ -49,13 +48,11 @@ def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, lis
     path, out = write(tmp_path, "sqlite", made), tmp_path / "out"
     with FlickrStandIn(answerable_photos()) as flickr:
         arguments = build_arguments(out, flickr.endpoint, "--yfcc", str(path))
-        done = run_cli(*arguments)
-        assert done.returncode == 0, done.stderr
+        succeed(*arguments)
         asked = {request.photo_id for request in flickr.requests}
         assert asked == set(photos) - set(known)
         first = manifest(out)
-        again = run_cli(*arguments)
-        assert again.returncode == 0, again.stderr
+        again = succeed(*arguments)
         assert {request.photo_id for request in flickr.requests} == asked
     assert "yfcc: nothing changed, kept" in again.stderr
     found = rows(out)
@@ -79,8 +76,7 @@ def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, lis
 def test_without_a_crawl_no_key_is_needed(tmp_path: Path, images: dict[str, list[str]]) -> None:
     known = sorted(images)[:3]
     path, out = write(tmp_path, "old", [row(photo) for photo in known]), tmp_path / "out"
-    done = run_cli(*offline(out, "--yfcc", path, "--no-crawl"), FLICKR_API_KEY="", FLICKR_API_SECRET="")
-    assert done.returncode == 0, done.stderr
+    succeed(*offline(out, "--yfcc", path, "--no-crawl"), FLICKR_API_KEY="", FLICKR_API_SECRET="")
     assert sorted(rows(out)) == sorted(image for photo in known for image in images[photo])
     outcomes = {r["image_id"]: r for r in pq.read_table(out / "outcomes.parquet").to_pylist()}
     for photo in set(images) - set(known):
@@ -94,18 +90,16 @@ def test_without_a_crawl_no_key_is_needed(tmp_path: Path, images: dict[str, list
 def test_an_answer_of_flickr_counts_more_than_yfcc(tmp_path: Path, images: dict[str, list[str]]) -> None:
     out = tmp_path / "out"
     with FlickrStandIn(answerable_photos()) as flickr:
-        assert run_cli(*build_arguments(out, flickr.endpoint)).returncode == 0
+        succeed(*build_arguments(out, flickr.endpoint))
         before, counts = rows(out), manifest(out)["counts"]
         asked = len(flickr.requests)
         path = write(tmp_path, "plain", [row(photo, "older") for photo in images])
         again = ["--images", SAMPLE / "train", "--missing", "skip", "--yfcc", path, "--no-crawl"]
-        done = run_cli(*offline(out, *again), FLICKR_API_KEY="")
-        assert done.returncode == 0, done.stderr
+        succeed(*offline(out, *again), FLICKR_API_KEY="")
         assert len(flickr.requests) == asked
         assert rows(out) == before, "a photo that is gone does not come back, and a newer text stays"
         assert manifest(out)["counts"] == counts
-        refreshed = run_cli(*build_arguments(out, flickr.endpoint, "--yfcc", str(path), "--refresh", "0"))
-        assert refreshed.returncode == 0, refreshed.stderr
+        succeed(*build_arguments(out, flickr.endpoint, "--yfcc", str(path), "--refresh", "0"))
         assert len(flickr.requests) > asked, "what Flickr said once is asked again, or a removal would go unseen"
 
 

@@ -19,7 +19,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.outcomes import Outcome, outcomes_path
 from imagenet_captions.sources.release import ReleaseSource
 from tests.chain import answerable_photos, build_arguments
-from tests.command_line import run_cli
+from tests.command_line import succeed
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
 HERON = "11632020@N00"
@@ -99,21 +99,19 @@ def test_build_denies_from_the_first_call_to_the_dataset(tmp_path: Path) -> None
     deny, out = tmp_path / "deny.txt", tmp_path / "out"
     with FlickrStandIn(answerable_photos()) as flickr:
         deny.write_text(f"{photo_id}  # asked by mail\n")
-        done = run_cli(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
-        assert done.returncode == 0, done.stderr
+        done = succeed(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
         assert photo_id not in {request.photo_id for request in flickr.requests}
         first = json.loads((out / "manifest.json").read_text())
         assert first["counts"]["denied"] >= 1
 
         # The list is lifted, and the photo asked for; then its owner wants all photos out: nothing is asked again.
-        assert run_cli(*build_arguments(out, flickr.endpoint)).returncode == 0
+        succeed(*build_arguments(out, flickr.endpoint))
         second = json.loads((out / "manifest.json").read_text())
         assert "denied" not in second["counts"]
         assert photo_id in pq.read_table(out / "data", columns=["photo_id"])["photo_id"].to_pylist()
         asked = len(flickr.requests)
         deny.write_text(f"https://www.flickr.com/people/{owner}/\n")
-        done = run_cli(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
-        assert done.returncode == 0, done.stderr
+        done = succeed(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
         assert len(flickr.requests) == asked
     third = json.loads((out / "manifest.json").read_text())
     assert third["counts"]["denied"] >= 1

@@ -13,7 +13,7 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from tests.chain import answerable_photos, build_arguments, dataset_tables
-from tests.command_line import CLI, ENVIRONMENT, run_cli
+from tests.command_line import CLI, ENVIRONMENT, succeed
 
 FAULTS = ("429", "500", "503", "reset", "truncate", "html", "comma", "other", "nostat", "code0", "code105", "code201")
 # Seconds after a stage has begun, for each of its kills.
@@ -44,8 +44,7 @@ def killed_alive(arguments: list[str], stage: str, delay: float) -> bool:
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     with FlickrStandIn(answerable_photos()) as flickr:
-        unbroken = run_cli(*build_arguments(tmp_path / "unbroken", flickr.endpoint))
-        assert unbroken.returncode == 0, unbroken.stderr
+        succeed(*build_arguments(tmp_path / "unbroken", flickr.endpoint))
     out, work = tmp_path / "killed", tmp_path / "killed.work"
     settings = StandInSettings(faults=FAULTS, fault_rate=0.3, latency_ms=5, seed=1)
     with FlickrStandIn(answerable_photos(), settings) as flickr:
@@ -60,8 +59,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
                         kills += 1
                         break
         assert kills == 20
-        finished = run_cli(*arguments)
-        assert finished.returncode == 0, finished.stderr
+        succeed(*arguments)
     killed, whole = dataset_tables(out), dataset_tables(tmp_path / "unbroken")
     assert killed.keys() == whole.keys()
     for name in whole:

@@ -12,17 +12,16 @@ import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.report import report
 from imagenet_captions.statistics.settings import Thumbnails
 from tests.command_line import HANGS_AFTER
-from tests.packager.made import IDS, images, train_folder, write_captions
+from tests.exports.datasets import dataset as make_dataset
+from tests.exports.datasets import ids
+from tests.packager.made import IDS, images, train_folder
 from tests.statistics.conftest import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -147,15 +146,10 @@ def test_the_page_names_nothing_outside_and_labels_what_it_draws(dataset: Path) 
 
 @pytest.fixture(scope="module")
 def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four classes of three rows: all rights reserved, license not known, and two that may be shown."""
+    """Three rows with all rights reserved, three whose license is not known, and six that may be shown."""
     folder = tmp_path_factory.mktemp("licenses")
-    table = pq.read_table(write_captions(folder / "captions.parquet"))
-    at = table.schema.get_field_index("license")
-    numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, table.schema.field(at).type)
-    pq.write_table(table.set_column(at, table.schema.field(at), numbers), folder / "captions.parquet")
-    settings = PackageSettings(images=train_folder(folder / "train", images()))
-    package(folder / "captions.parquet", folder / "dataset", settings)
-    return folder / "dataset"
+    pictures = train_folder(folder / "train", images(ids(12)))
+    return make_dataset(folder, ["a"] * 12, pictures, {"license": [0] * 3 + [None] * 3 + [4] * 3 + [9] * 3})
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,8 @@ from imagenet_captions.statistics.report import (
     sections,
 )
 from imagenet_captions.storage.faults import how_to_install
-from tests.command_line import invoke, run_bash, run_lines
+from tests.command_line import blocks, invoke, run_bash, run_lines
 from tests.packager.made import IDS, image
-
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "stats.md"
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +122,14 @@ def test_wrong_input(given: list[str], sentence: str, dataset: Path, monkeypatch
 
 
 def test_the_page_of_the_docs(tmp_path: Path) -> None:
-    text = PAGE.read_text(encoding="utf-8")
     shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
     run_demo(tmp_path / "rebuilt")
-    commands = "".join(re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    commands = "".join(blocks("how-to/stats.md"))
     shown = run_lines(re.sub("^pip install.*$", "", commands, flags=re.MULTILINE), tmp_path).stdout
     assert shown.endswith("report.html\n")
     assert (tmp_path / "coverage.csv").read_text().startswith("wnid,label,name,rows,title,")
     assert (tmp_path / "stats.md").read_text().startswith("# ImageNet-Captions: statistics\n")
     assert (tmp_path / "alike" / "manifest.json").is_file()
     tables = run_lines("imagenet-captions stats rebuilt", tmp_path).stdout
-    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (example,) = blocks("how-to/stats.md", "python")
     assert run_bash(f"python - <<'EOF'\n{example}EOF", tmp_path).endswith(tables)
