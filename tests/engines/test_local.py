@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from imagenet_captions.engines.local import LOCAL, Interrupts, check_workers
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.engines.local import LOCAL, Interrupts
+from imagenet_captions.errors import StoppedEarly
 
 
 def die_on_three(number: int) -> int:
@@ -22,11 +22,6 @@ def die_on_three(number: int) -> int:
 def test_a_killed_worker_is_one_clear_sentence() -> None:
     with pytest.raises(StoppedEarly, match="a worker process was killed"):
         list(LOCAL.run(die_on_three, range(10), 2))
-
-
-def test_no_worker_is_refused() -> None:
-    with pytest.raises(InputError, match="`workers` must be at least 1, not 0"):
-        check_workers(0)
 
 
 def test_the_first_signal_is_recorded_and_the_second_raises(caplog: pytest.LogCaptureFixture) -> None:

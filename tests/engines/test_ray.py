@@ -28,6 +28,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.command_line import run_cli, run_cli_apart
+from tests.engines.test_local import die_on_three
 from tests.packager.made import IDS, contents, train_folder, write_captions
 
 TENCH = "n01440764"
@@ -36,12 +37,6 @@ TENCH = "n01440764"
 def die_once(folder: Path, number: int) -> int:
     if number in (2, 9) and not (folder / f"{number}").exists():
         (folder / f"{number}").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def die(number: int) -> int:
-    if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
@@ -58,10 +53,6 @@ def mark_and_wait(folder: Path, number: int) -> int:
 def engine(request: pytest.FixtureRequest) -> tuple[Engine, int]:
     found = request.getfixturevalue("ray") if request.param == "ray" else LOCAL
     return found, 1 if request.param == "one worker" else 2
-
-
-def square(number: int) -> int:
-    return number * number
 
 
 def fail_on_three(error: Exception, number: int) -> int:
@@ -81,13 +72,13 @@ def test_results_come_in_the_order_of_the_items_and_few_are_under_way(engine: tu
     def items() -> Iterator[int]:
         for number in range(50):
             taken.append(number)
-            yield number
+            yield -number
 
     results = []
-    for result in running.run(square, items(), workers):
+    for result in running.run(abs, items(), workers):
         results.append(result)
         assert len(taken) - len(results) <= 2 * workers
-    assert results == [number * number for number in range(50)]
+    assert results == list(range(50))
 
 
 @pytest.mark.parametrize("error", [InputError("3 is not possible"), OSError(28, "No space left", "/x"), KeyError("3")])
@@ -124,7 +115,7 @@ def test_what_killed_workers_did_is_done_again(ray: RayEngine, tmp_path: Path) -
 def test_a_task_that_kills_every_worker_is_one_clear_sentence(ray: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "TRIES", 1)
     with pytest.raises(StoppedEarly, match="gave a task up after 1 more tries"):
-        list(ray.run(die, range(10), 2))
+        list(ray.run(die_on_three, range(10), 2))
 
 
 def test_a_run_that_is_given_up_leaves_no_task_behind(ray: RayEngine, tmp_path: Path) -> None:
@@ -210,6 +201,8 @@ def test_settings_that_mean_nothing_are_refused(monkeypatch: pytest.MonkeyPatch)
     ):
         with pytest.raises(InputError, match=sentence):
             EngineSettings(**settings)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="`workers` must be at least 1, not 0"):
+        ExportSettings("slim", workers=0)
     with pytest.raises(InputError, match="`engine='ray'` has no effect for `to='slim'`"):
         ExportSettings("slim", engine=RayEngine.__new__(RayEngine))
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -42,16 +42,8 @@ def below(pid: int) -> dict[int, str]:
 
 def large_release(path: Path) -> Path:
     words = "a photo of my <b>dog</b> at the lake in the evening &amp; more, as people write them ".split()
-    rows = (
-        {
-            "filename": f"n01440764_{n}.JPEG",
-            "wnid": "n01440764",
-            "title": " ".join(words[n % 7 :]),
-            "description": " ".join(words * 6),
-            "tags": words[:5],
-        }
-        for n in range(40_000)
-    )
+    texts = {"wnid": "n01440764", "description": " ".join(words * 6), "tags": words[:5]}
+    rows = ({"filename": f"n01440764_{n}.JPEG", "title": " ".join(words[n % 7 :]), **texts} for n in range(40_000))
     path.write_text(json.dumps(list(rows)), encoding="utf-8")
     return path
 

@@ -51,7 +51,6 @@ def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, lis
         succeed(*arguments)
         asked = {request.photo_id for request in flickr.requests}
         assert asked == set(photos) - set(known)
-        first = manifest(out)
         again = succeed(*arguments)
         assert {request.photo_id for request in flickr.requests} == asked
     assert "yfcc: nothing changed, kept" in again.stderr
@@ -60,17 +59,15 @@ def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, lis
     assert {photo for photo, source in sources.items() if source == "yfcc100m"} <= set(known)
     assert {photo for photo, source in sources.items() if source == "flickr"} <= asked
     assert set(sources.values()) == {"yfcc100m", "flickr"}
-    for found_row in found.values():
-        if found_row["source"] == "yfcc100m":
-            assert found_row["title"] == f"yfcc {found_row['photo_id']}"
-            assert (found_row["license"], found_row["retrieved_at"]) == (4, None)
+    for each in (one for one in found.values() if one["source"] == "yfcc100m"):
+        told = (each["title"], each["license"], each["retrieved_at"])
+        assert told == (f"yfcc {each['photo_id']}", 4, None)
     outcomes = pq.read_table(out / "outcomes.parquet").to_pylist()
     for image in images[videos[0]]:
         (ended,) = [(row["outcome"], row["detail"]) for row in outcomes if row["image_id"] == image]
         assert ended == ("kept", "a still of a video")
-    assert {"matches", "crawl", "yfcc100m"} <= set(first["inputs"])
-    card = (out / "README.md").read_text()
-    assert "may be normalized" in card
+    assert {"matches", "crawl", "yfcc100m"} <= set(manifest(out)["inputs"])
+    assert "may be normalized" in (out / "README.md").read_text()
 
 
 def test_without_a_crawl_no_key_is_needed(tmp_path: Path, images: dict[str, list[str]]) -> None:
