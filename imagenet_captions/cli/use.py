@@ -118,10 +118,9 @@ def publish(
     create_pr: Annotated[bool, option("Open a pull request with the commit.")] = False,
     message: Annotated[str | None, option("The first line of the commit.")] = None,
 ) -> Told:
-    from imagenet_captions.publishing.publish import MESSAGE, NOTICE, check_repository
+    from imagenet_captions.publishing.publish import MESSAGE, NOTICE
     from imagenet_captions.publishing.publish import publish as publish_dataset
 
-    check_repository(repo)
     if with_images:
         click.echo(f"{NOTICE}\n", err=True)
     published = publish_dataset(

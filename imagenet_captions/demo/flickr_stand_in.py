@@ -2,9 +2,8 @@
 
     python -m imagenet_captions.demo.flickr_stand_in --photos photos.json --faults 429,500,reset --fault-rate 0.3
 
-It answers flickr.photos.getInfo from a table of answers, prints its endpoint in one line when it is ready, and serves
-until it is stopped. It keeps every request (its time, photo and answer), and writes them to a log of JSON lines if one
-is named. The key `bad` is refused as Flickr refuses a wrong key. The demo and the tests use it.
+It answers flickr.photos.getInfo from a table, prints its endpoint when it is ready, and keeps every request. The key
+`bad` is refused as Flickr refuses a wrong key. The demo and the tests use it.
 """
 
 from __future__ import annotations
@@ -30,11 +29,7 @@ from imagenet_captions.errors import InputError, quoted
 
 
 def failure(code: int, message: str) -> dict[str, Any]:
-    """Return the body of a refusal, which Flickr sends with HTTP 200.
-
-    >>> failure(1, "Photo not found")
-    {'stat': 'fail', 'code': 1, 'message': 'Photo not found'}
-    """
+    """Return the body of a refusal, which Flickr sends with HTTP 200."""
     return {"stat": "fail", "code": code, "message": message}
 
 
@@ -86,12 +81,7 @@ class Request:
 
 
 class FlickrStandIn(ExitStack):
-    """The stand-in in a thread of this process.
-
-    >>> with FlickrStandIn({"7": failure(1, "Photo not found")}) as flickr:
-    ...     flickr.endpoint.startswith("http://127.0.0.1:"), flickr.requests
-    (True, [])
-    """
+    """The stand-in in a thread of this process."""
 
     def __init__(
         self, photos: Mapping[str, Mapping[str, Any]], settings: StandInSettings | None = None, log: Path | None = None
@@ -208,11 +198,7 @@ def _sample() -> list[dict[str, Any]]:
 
 
 def synthetic_answer(photo_id: str) -> dict[str, Any]:
-    """Return an answer of the sample, with this id; one in twenty is not found, one in forty is private.
-
-    >>> synthetic_answer("8")["photo"]["id"]
-    '8'
-    """
+    """Return an answer of the sample, with this id; one in twenty is not found, one in forty is private."""
     answer = _sample()[int(photo_id) % len(_sample())]
     return {**answer, "photo": {**answer["photo"], "id": photo_id}} if "photo" in answer else answer
 

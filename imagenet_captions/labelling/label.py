@@ -130,7 +130,7 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
     ending, multi = out.suffix.lower(), settings.mode is Mode.MULTI
     if ending not in {".parquet", *_SEPARATORS}:
         raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
-    beside = [report_path(out, ".json"), report_path(out, ".tsv")]
+    beside = [out.with_suffix(".report.json"), out.with_suffix(".report.tsv")]
     with producing([out], [table, settings.without], overwrite, beside) as (summary, per_class, product):
         source = open_table(table)
         texts = _text_columns(source.schema, settings.texts)
@@ -169,11 +169,6 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
                 who = {"label": each.index, "wnid": each.wnid, "class_name": each.name}
                 writer.writerow({**who, "given": given, **_scores(*counts)})
     return report
-
-
-def report_path(out: Place, ending: str) -> Place:
-    """Return the path of the report on a labeled table."""
-    return out.with_suffix(f".report{ending}")
 
 
 def _text_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -70,12 +70,6 @@ class _Listing(msgspec.Struct):
     files: dict[str, FileEntry]
 
 
-def check_repository(repo: str) -> None:
-    """Raise InputError for what cannot be the name of a repository."""
-    if not _REPOSITORY.fullmatch(str(repo)):
-        raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
-
-
 def publish(
     dataset: PlaceLike,
     repo: str,
@@ -101,7 +95,8 @@ def publish(
     the Hub cannot be reached or fails.
     """
     dataset = require_local(place(dataset), "the dataset", "publishing reads this machine alone")
-    check_repository(repo)
+    if not _REPOSITORY.fullmatch(repo):
+        raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
     with Shards(dataset).unchanged() as shards:
         files = _files_of(shards, dataset, with_images)
     sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}

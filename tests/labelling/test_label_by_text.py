@@ -22,7 +22,7 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
-from imagenet_captions.labelling.label import label_by_text, report_path
+from imagenet_captions.labelling.label import label_by_text
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from tests.command_line import blocks, invoke, run_lines, succeed
 from tests.packager.made import tar_of
@@ -51,7 +51,7 @@ def label(table: Path, mode: Mode = Mode.SINGLE, **more: Any) -> tuple[list[dict
     """The labeled rows, and the report."""
     out = table.with_name("out.parquet")
     report = label_by_text(table, out, LabelSettings(mode=mode, **{"workers": 1, **more}), overwrite=True)
-    written = json.loads(report_path(out, ".json").read_text(encoding="utf-8"))
+    written = json.loads(out.with_suffix(".report.json").read_text(encoding="utf-8"))
     assert written == {"format": "imagenet-captions label report", **report.as_dict()}
     return pq.read_table(out).to_pylist(), report.as_dict()
 
