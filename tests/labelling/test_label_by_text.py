@@ -276,9 +276,7 @@ def test_yfcc_metadata(tmp_path: Path, ending: str, old: bool) -> None:
 @pytest.mark.parametrize(
     ("table", "out", "more", "sentence"),
     [
-        ("nothing.parquet", "x.parquet", {}, "nothing.parquet does not exist"),
         ("t.parquet", "x.json", {}, "should end in .parquet, .csv or .tsv"),
-        ("t.parquet", "t.parquet", {}, "is the input t.parquet itself"),
         ("t.parquet", "x.parquet", {"texts": ["subtitle"]}, "`text` 'subtitle' is not a column with text"),
         ("t.parquet", "x.parquet", {"texts": ["key"]}, "`text` 'key' is not a column with text; columns with text"),
         ("bad.parquet", "x.parquet", {}, "is not a Parquet file"),

@@ -108,8 +108,6 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["nowhere"], "the dataset nowhere does not exist"),
-        (["DATASET", "--csv", "DATASET/classes.csv"], "lies inside the dataset"),
         (["DATASET", "--csv", "x", "--markdown", "x"], "x is to be written twice"),
         (["DATASET", "--html", "r.html"], how_to_install("report")),
     ],
