@@ -106,12 +106,6 @@ def card(facts: DatasetFacts) -> str:
 
     It depends on the facts alone and holds no date, path or machine name.
     """
-    flickr = _FLICKR if "flickr" in facts.sources else ""
-    parts = [_header(facts), _summary(facts), _columns(facts), *_datasheet(facts), _funnel(facts), _how(facts)]
-    return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
-
-
-def _header(facts: DatasetFacts) -> str:
     tasks = ["image-classification", "zero-shot-image-classification", "image-to-text"]
     digits = len(str(facts.rows)) - len("1000")  # of the Hub's size categories, which end at 1T
     size = "n<1K" if digits < 0 else "n>1T" if digits > 8 else f"{_BOUNDS[digits]}<n<{_BOUNDS[digits + 1]}"
@@ -122,7 +116,10 @@ def _header(facts: DatasetFacts) -> str:
         "size_categories": [size],
     }
     listed = "\n".join(f"{name}:\n" + "\n".join(f"- {value}" for value in values) for name, values in lists.items())
-    return _HEADER.format(terms=TERMS, lists=listed)
+    header = _HEADER.format(terms=TERMS, lists=listed)
+    flickr = _FLICKR if "flickr" in facts.sources else ""
+    parts = [header, _summary(facts), _columns(facts), *_datasheet(facts), _how(facts)]
+    return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
 
 
 def _summary(facts: DatasetFacts) -> str:
@@ -215,17 +212,14 @@ def _datasheet(facts: DatasetFacts) -> Iterator[str]:
     yield ""
 
 
-def _funnel(facts: DatasetFacts) -> str:
+def _how(facts: DatasetFacts) -> str:
     total = sum(facts.funnel.values())
     lines = ["## Where the inputs went", "", "| outcome | inputs | share | meaning |", "|---|---:|---:|---|"]
     for outcome, count in facts.funnel.items():
         lines.append(f"| `{outcome.value}` | {count:,} | {share(count, total)} | {outcome.meaning} |")
-    return "\n".join([*lines, f"| input | {total:,} | {share(total, total)} | |", ""])
-
-
-def _how(facts: DatasetFacts) -> str:
+    lines += [f"| input | {total:,} | {share(total, total)} | |", ""]
     sources = ", ".join(f"{_code(name)} {count:,}" for name, count in sorted(facts.sources.items()))
-    lines = ["## How it was made", "", f"- texts from: {sources or 'nowhere'}"]
+    lines += ["## How it was made", "", f"- texts from: {sources or 'nowhere'}"]
     if "yfcc100m" in facts.sources:
         lines.append(_YFCC)
     lines += [f"- input {_code(role)}: SHA-256 {_code(digest)}" for role, digest in sorted(facts.inputs.items())]
