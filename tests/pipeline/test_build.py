@@ -8,21 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.clean import CleanSettings
-from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
-from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline import build as building
 from imagenet_captions.pipeline.build import BuildSettings, build, run_stage
-from tests.chain import answerable_photos
 from tests.packager.made import contents
 
 
@@ -70,6 +65,7 @@ def test_a_second_build_does_nothing(tmp_path: Path, ran: list[str]) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
+RELEASE = {"release": SAMPLE / "release.json"}
 URLS = {"urls": (SAMPLE / "urls.txt",), "ask_flickr": False, "yfcc": SAMPLE / "photos.json"}
 
 
@@ -79,21 +75,15 @@ URLS = {"urls": (SAMPLE / "urls.txt",), "ask_flickr": False, "yfcc": SAMPLE / "p
         ({"release": "nothing.json"}, "nothing.json does not exist"),
         ({**URLS, "urls": ("nothing.txt",)}, "nothing.txt does not exist"),
         ({**URLS, "match": MatchSettings(ids="nothing.txt")}, "nothing.txt does not exist"),
-        ({"images": "texts.parquet"}, "has no column of images"),
+        ({**RELEASE, "package": PackageSettings(images=SAMPLE / "urls.txt")}, "holds no images"),
     ],
 )
 def test_an_input_that_is_missing_or_wrong_is_refused_before_any_stage(
     tmp_path: Path, given: dict[str, Any], sentence: str
 ) -> None:
-    wrong = tmp_path / "inputs"
-    wrong.mkdir()
-    shutil.copy(SAMPLE / "release.json", wrong)
-    pq.write_table(pa.table({"title": ["a dog"]}), wrong / "texts.parquet")
-    if "images" in given:
-        given = {"release": SAMPLE / "release.json", "package": PackageSettings(images=wrong / given["images"])}
     with pytest.raises(InputError, match=sentence):
         build(tmp_path / "out", BuildSettings(workers=1, **given))
-    assert list(tmp_path.iterdir()) == [wrong]
+    assert list(tmp_path.iterdir()) == []
 
 
 def _edit_the_release(folder: Path) -> None:
@@ -145,25 +135,6 @@ def test_a_damaged_dataset_is_packaged_again(tmp_path: Path, ran: list[str], los
         build(tmp_path / "out", settings)
     assert ran == ["package"]
     assert (tmp_path / "out" / lost).read_bytes() == whole
-
-
-def test_a_crawl_that_has_every_answer_asks_for_none(tmp_path: Path, ran: list[str]) -> None:
-    key_file = tmp_path / "key"
-    key_file.write_text("FLICKR_API_KEY=k\n")
-    with FlickrStandIn(answerable_photos()) as flickr:
-        settings = BuildSettings(
-            urls=(SAMPLE / "urls.txt",),
-            match=MatchSettings(ids=SAMPLE / "ids.txt"),
-            crawl=CrawlSettings(rate="unlimited", endpoint=flickr.endpoint, key_file=key_file),
-            workers=1,
-        )
-        build(tmp_path / "out", settings)
-        assert ran == ["match", "clean", "package"]
-        asked = len(flickr.requests)
-        ran.clear()
-        build(tmp_path / "out", settings)
-        assert len(flickr.requests) == asked
-        assert ran == []
 
 
 def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
