@@ -56,15 +56,21 @@ class OpenFiles:
     def read_images(self, ranges: Sequence[ByteRange | None]) -> tuple[pa.Array, dict[int, str]]:
         """Return the images in these byte ranges, null for None, and the faults of broken ones, by position."""
         ends = [*accumulate((part.size if part else 0 for part in ranges), initial=0)]
-        buffer, faults, fetched = pa.allocate_buffer(ends[-1]), {}, _fetched(ranges)
+        buffer, faults = pa.allocate_buffer(ends[-1]), {}
         whole = memoryview(buffer).cast("B")
+        # Those behind URLs are requested together.
+        remote = {at: part for at, part in enumerate(ranges) if part is not None and part.size and is_url(part.path)}
+        fetched = dict(zip(remote, fetch_together(list(remote.values())), strict=True))
         for number, part in enumerate(ranges):
             if part is None:
                 continue
             target = whole[ends[number] : ends[number + 1]]
             try:
                 if number in fetched:
-                    target[:] = fetched.pop(number)
+                    data = fetched.pop(number)
+                    if len(data) != len(target):
+                        raise _changed(part.path)
+                    target[:] = data
                 elif part.size and os.preadv(self._handle(part.path), [target], part.offset) != part.size:
                     raise _changed(part.path)
                 fault = read_header(target).fault
@@ -154,16 +160,6 @@ def _stamp(found: os.stat_result) -> _Stamp:
 
 def _changed(path: str) -> InputError:
     return InputError(f"{path} changed while it was read; let nothing write to it and run again")
-
-
-def _fetched(ranges: Sequence[ByteRange | None]) -> dict[int, bytes]:
-    """Return the images behind URLs, requested together."""
-    remote = {at: part for at, part in enumerate(ranges) if part is not None and part.size and is_url(part.path)}
-    fetched = dict(zip(remote, fetch_together(list(remote.values())), strict=True))
-    for number, data in fetched.items():
-        if len(data) != remote[number].size:
-            raise _changed(remote[number].path)
-    return fetched
 
 
 def image_column(data: pa.Array, filenames: pa.ChunkedArray) -> pa.Array:
