@@ -142,7 +142,8 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
         crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
     if not store.exists():
         return SourceFiles(matches=matches, yfcc=yfcc), inputs
-    return SourceFiles(matches=matches, store=store, yfcc=yfcc), {**inputs, "store": store_revision(store)}
+    inputs["store"] = store_revision(store)
+    return SourceFiles(matches=matches, store=store, yfcc=yfcc), inputs
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:

@@ -281,7 +281,8 @@ def _add_row(found: Explanation, row: Record, among: ClassSet) -> None:
     if found.language is None:
         found.unknown.append("the language: it was not detected when the dataset was made")
     labels = list(map(int, row["mentions"].split()))
-    named = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]]) if labels else []
+    texts = [row["title"], row["description"], *row["tags"]]
+    named = mentions.matcher(among=among).words(texts) if labels else []
     for one in (classes.by_index(label, among) for label in labels):
         words = [word for label, word in named if label == one.index]
         found.mentions.append({"label": one.index, "wnid": one.wnid, "class_name": one.name, "words": words})

@@ -99,7 +99,9 @@ def publish(
         raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
     with Shards(dataset).unchanged() as shards:
         files = _files_of(shards, dataset, with_images)
-    sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
+    sizes = {}
+    for name, file in files.items():
+        sizes[name] = len(file) if isinstance(file, bytes) else file.stat().st_size
     if dry_run:
         return Published(sizes, None)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -121,10 +123,9 @@ def publish(
             raise InputError(f"the repository {repo} exists and is public; give another name, or leave out `private`")
         if with_images and not before.gated:
             api.update_repo_settings(repo, repo_type="dataset", gated="auto")
-        # A list, because the client marks the operations as it uploads their files.
-        additions = [
-            CommitOperationAdd(name, file if isinstance(file, bytes) else str(file)) for name, file in files.items()
-        ]
+        additions = []  # which the client marks as it uploads their files
+        for name, file in files.items():
+            additions.append(CommitOperationAdd(name, file if isinstance(file, bytes) else str(file)))
         with shards.unchanged():
             api.preupload_lfs_files(repo, additions, free_memory=False, **where)
             for name, addition in zip(files, additions, strict=True):
@@ -144,8 +145,8 @@ def publish(
 def _files_of(shards: Shards, folder: Path, with_images: bool) -> dict[str, Path | bytes]:
     """Return the files to publish by name; with images, the card asks for agreement to ImageNet's terms."""
     shards.require_whole()
-    shard_files = [*shards.files("data"), *shards.files("raw")]
-    has_images = any("binary" in str(kind) for file in shard_files for kind in read_schema(file).types)
+    schemas = map(read_schema, [*shards.files("data"), *shards.files("raw")])
+    has_images = any("binary" in str(kind) for schema in schemas for kind in schema.types)
     if with_images and not has_images:
         raise InputError(f"{folder} has no images; leave out `with_images`")
     if has_images and not with_images:
@@ -153,7 +154,8 @@ def _files_of(shards: Shards, folder: Path, with_images: bool) -> dict[str, Path
             f"{folder} has images, which ImageNet's terms keep out of open repositories; make a copy without them "
             "(`without_images` of filter), or give `with_images`"
         )
-    files: dict[str, Path | bytes] = {name: folder / name for name in sorted([*shards.manifest.files, MANIFEST])}
+    names = sorted([*shards.manifest.files, MANIFEST])
+    files: dict[str, Path | bytes] = {name: folder / name for name in names}
     if with_images:
         card = (_GATE + (folder / CARD).read_text(encoding="utf-8").removeprefix("---\n")).encode()
         listing = read_json(folder / MANIFEST, dict[str, Any], "the manifest")

@@ -193,7 +193,8 @@ def _lengths(key: str, title: str, lengths: Distribution) -> Section:
     total = sum(lengths.counts.values())
     mean = sum(value * count for value, count in lengths.counts.items()) / max(1, total)
     figures = [("mean", mean), *((name, lengths.quantile(at)) for name, at in _QUANTILES)]
-    note = ", ".join(f"{name} {value:,.1f}" for name, value in figures) + f", most {max(lengths.counts, default=0):,}."
+    most = max(lengths.counts, default=0)
+    note = ", ".join(f"{name} {value:,.1f}" for name, value in figures) + f", most {most:,}."
     counts = [
         (f"{first:,}" if first == last else f"{first:,} to {last:,}", count) for first, last, count in lengths.bins()
     ]
