@@ -139,9 +139,10 @@ class Job:
             made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
             table = table.append_column("caption", pa.chunked_array(made, kind))
         captions = table["caption"]
-        listed = pa.types.is_list(captions.type)
-        lengths = pc.list_value_length(captions) if listed else pc.utf8_length(pc.utf8_trim_whitespace(captions))
-        empty = pc.equal(lengths, 0)
+        if pa.types.is_list(captions.type):
+            empty = pc.equal(pc.list_value_length(captions), 0)
+        else:
+            empty = pc.equal(pc.utf8_trim_whitespace(captions), "")
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))

@@ -302,14 +302,16 @@ class _TestSet:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the rows of a `label_batch` that name one class."""
-        self._parts.append(pa.Table.from_batches([batch.filter(pc.equal(pc.list_value_length(batch[_NAMED]), 1))]))
+        one = pc.equal(pc.list_value_length(batch[_NAMED]), 1)
+        self._parts.append(pa.Table.from_batches([batch.filter(one)]))
         if sum(map(len, self._parts)) > _HELD + self._per_class * len(_CLASSES):
             self._choose()
 
     def _choose(self) -> pa.Table:
         table = pa.concat_tables(self._parts)
         labels = np.asarray(pc.list_flatten(table[_NAMED]))
-        order = seeded_order(table[self._source.id_column or _ROW].cast(pa.string()).to_pylist(), self._seed)
+        ids = table[self._source.id_column or _ROW].cast(pa.string())
+        order = seeded_order(ids.to_pylist(), self._seed)
         order = order[np.argsort(labels[order], kind="stable")]
         places = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
         self._parts = [table.take(pa.array(np.sort(order[places < self._per_class])))]
@@ -444,7 +446,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _parquet_batches(files: Sequence[Place], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with progress("label", sum(read_metadata(file).num_rows for file in files), "rows") as bar:
         for batch in read_files(files, _BATCH_ROWS, schema.names):
-            yield pa.RecordBatch.from_arrays([batch[each.name].cast(each.type) for each in schema], schema=schema)
+            columns = [batch[each.name].cast(each.type) for each in schema]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
             bar.update(len(batch))
 
 
