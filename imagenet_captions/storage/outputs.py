@@ -151,8 +151,19 @@ def check_distinct(outputs: Iterable[Place]) -> None:
 
 def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output that cannot be where it should be, that is an input, or that lies in one or in a dataset."""
-    if not is_remote(out):
-        _check_path(out)
+    if isinstance(out, Path):
+        if out.name in ("", ".."):
+            raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
+        if out.exists():
+            mode = out.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise InputError(f"the output {out} is a device, pipe or socket; give another name")
+            if not mode & stat.S_IWUSR:
+                raise InputError(f"the output {out} is write-protected; give another name")
+        elif out.is_symlink():
+            raise InputError(f"the output {out} is a link to nothing; give another name")
+        elif not (parent := next(parent for parent in out.parents if os.path.lexists(parent))).is_dir():
+            raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another place")
     here = resolve_links(out)
     for folder in here.parents:
         if is_dataset(folder):
@@ -167,21 +178,6 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
             raise InputError(f"the output {out} is the input {given} itself; give another name")
         if there in here.parents:
             raise InputError(f"the output {out} lies inside the input {given}; give another place")
-
-
-def _check_path(out: Path) -> None:
-    if out.name in ("", ".."):
-        raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
-    if out.exists():
-        mode = out.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise InputError(f"the output {out} is a device, pipe or socket; give another name")
-        if not mode & stat.S_IWUSR:
-            raise InputError(f"the output {out} is write-protected; give another name")
-    elif out.is_symlink():
-        raise InputError(f"the output {out} is a link to nothing; give another name")
-    elif not (parent := next(parent for parent in out.parents if os.path.lexists(parent))).is_dir():
-        raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another place")
 
 
 # Records.
