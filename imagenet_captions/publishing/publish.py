@@ -95,7 +95,7 @@ def publish(
     the Hub cannot be reached or fails.
     """
     dataset = require_local(place(dataset), "the dataset", "publishing reads this machine alone")
-    if not _REPOSITORY.fullmatch(repo):
+    if not _REPOSITORY.fullmatch(str(repo)):
         raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
     with Shards(dataset).unchanged() as shards:
         files = _files_of(shards, dataset, with_images)

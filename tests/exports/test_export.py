@@ -39,9 +39,8 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, to: str) -> None:
     ("settings", "told"),
     [
         ({"to": "parquet"}, "must be one of open-clip-csv, webdataset"),
-        ({"to": "slim", "seed": 1}, "`seed` has no effect for `to='slim'`"),
         ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` has no effect"),
-        ({"to": "webdataset", "shard_size": 0}, "`shard_size` must be at least 1, not 0"),
+        ({"to": "slim", "workers": 0}, "`workers` must be at least 1, not 0"),
         ({"to": "webdataset", "clip_benchmark": "../x"}, "is not the name of a split"),
         ({"to": "slim", "columns": ["labels"]}, "no column is called 'labels'; did you mean label"),
         ({"to": "slim", "columns": ["label", "label"]}, "`columns` names label, which the table has already"),

@@ -103,10 +103,8 @@ def test_an_answer_of_flickr_counts_more_than_yfcc(tmp_path: Path, images: dict[
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--release", str(SAMPLE / "release.json")], "needs one source"),
         (["--yfcc", "nowhere", "--no-crawl"], "--yfcc nowhere does not exist"),
         (["--no-crawl"], "with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl"),
-        (["--no-crawl", "--limit", "3"], "--limit has no effect with --no-crawl"),
         (["--yfcc", str(SAMPLE / "urls.txt")], "no Flickr key is set"),
     ],
 )
