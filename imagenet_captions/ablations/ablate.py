@@ -355,9 +355,9 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
     train(settings)
     processes.wait()
     done = read_done(settings.out)
-    if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
+    if done is not None and (done.steps, done.images_seen) != (planned.steps, planned.seen):
         raise InputError(
-            f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
+            f"{run.name} was trained for {done.steps:,} steps on {done.images_seen:,} images, and {planned.steps:,} on "
             f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
         )
     if processes.first:

@@ -13,14 +13,8 @@ from imagenet_captions.ablations.runs import IMAGES, MODEL, OWN, SEED, STEPS, UN
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
-from imagenet_captions.training.recipes import (
-    OBJECTIVES,
-    Recipe,
-    find_recipe,
-    readable,
-    recipe_values,
-    unread_values,
-)
+from imagenet_captions.models.config import OBJECTIVES
+from imagenet_captions.training.recipes import Recipe, find_recipe, readable, recipe_values, unread_values
 from imagenet_captions.training.sampler import step_size
 from imagenet_captions.training.settings import check_share
 

@@ -10,10 +10,11 @@ from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.messages import before_torch, is_first_process
 from imagenet_captions.errors import InputError
+from imagenet_captions.models.config import LIBRARIES, OBJECTIVES
 from imagenet_captions.options import Given, argument, option
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import METRICS
-from imagenet_captions.training.recipes import OBJECTIVES, RECIPES, Recipe
+from imagenet_captions.training.recipes import RECIPES, Recipe
 from imagenet_captions.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def export_model(
     model: Annotated[
         str, argument("A run, a model folder, a checkpoint, or another library's model, as for evaluate.")
     ],
-    to: Annotated[str, option("The library that is to load it.", choices=("open_clip", "timm", "transformers"))],
+    to: Annotated[str, option("The library that is to load it.", choices=LIBRARIES)],
     out: Annotated[Path, option("A new folder for its files.")],
 ) -> object:
     before_torch("export-model", model)

@@ -29,6 +29,7 @@ from imagenet_captions.evaluation.robustness.fits import fit_baseline, inverse_l
 from imagenet_captions.evaluation.robustness.output import HOLLOW, Panel, draw_baseline
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, csv_text
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, TrajectorySettings
+from imagenet_captions.models.config import OBJECTIVES
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import checked, digest, read_json, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_folder, has_our_format, locked
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
 _LOCK, _CHECKPOINTS, _FORMAT = ".lock", "checkpoints", "imagenet-captions trajectories"
-# SimCLR's models have no classifier of their own.
-_CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}
 _MARGIN = 0.3  # logits around the places of a panel
 
 
@@ -164,12 +163,13 @@ def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
 
 def _kept_run(folder: Path, prompts: str | None) -> KeptRun:
     settings = read_json(folder / "settings.json", RunSettings, "the run's settings")
-    kind = _CLASSIFIERS.get(settings.recipe.objective)
-    if kind is None:
+    needs = OBJECTIVES.get(settings.recipe.objective)
+    if needs is None or needs.views:  # SimCLR's models have no classifier of their own
         raise InputError(
             f"the run {folder} has the objective {quoted(settings.recipe.objective)} and no classifier; "
             "measure its checkpoints with `evaluate`"
         )
+    kind = needs.classifier
     checkpoints = sorted((folder / _CHECKPOINTS).glob("epoch-*.ckpt"))
     last = folder / _CHECKPOINTS / "last.ckpt"
     # A copied run has two files where `train` made two links to one.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.images.image_spec import ImageSpec
@@ -66,16 +66,6 @@ class ModelConfig:
     head_classes: tuple[str, ...] | None = None
     projector: ProjectorConfig | None = None
 
-    def __post_init__(self) -> None:
-        if (self.text is None) != (self.tokenizer is None) or (self.text is not None and self.dim is None):
-            raise InputError(
-                f"model {self.name}: a text tower needs a tokenizer and a shared dimension; give all three"
-            )
-
-    def image_only(self) -> ModelConfig:
-        """Return the configuration without texts."""
-        return replace(self, text=None, tokenizer=None, dim=None)
-
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON, YAML and the hyperparameters of a checkpoint can hold."""
         plain: dict[str, Any] = json.loads(json.dumps({"format": _FORMAT, **asdict(self)}))
@@ -94,6 +84,24 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     if config.to_dict() != json.loads(json.dumps(values)):
         raise InputError("the model's description is not whole (a setting is missing or unknown); write it again")
     return config
+
+
+class Needs(NamedTuple):
+    """What a loss needs of data and model, which values of a recipe it does not read, and how its model is tested."""
+
+    classifier: str  # of `evaluate`
+    unread: str
+    texts: bool = False  # captions, and a text tower
+    labels: bool = False  # labels, and a head
+    views: bool = False  # a second view of each image, and SimCLR's projector
+
+
+CONTRASTIVE, SUPERVISED, SIMCLR = "contrastive", "supervised", "simclr"
+OBJECTIVES = {
+    CONTRASTIVE: Needs("zero-shot", unread="mixup colour temperature", texts=True),
+    SUPERVISED: Needs("head", unread="caption lock colour temperature", labels=True),
+    SIMCLR: Needs("linear-probe", unread="caption lock mixup flip crop randaugment label_smoothing", views=True),
+}
 
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -131,6 +139,13 @@ def _align(dim: int, tokenizer: TokenizerConfig, vision: Mapping[str, Any], text
 
 
 _LONG = TokenizerConfig(context_length=64)
+
+
+def _basic(name: str, architecture: str, heads: int, layers: int) -> ModelConfig:
+    image, text = _timm(architecture, head_hidden_size=0), _text(1024, heads, layers, _BYTE_PAIRS, _LONG)
+    return ModelConfig(name, _spec(224), image, dim=1024, **text)
+
+
 _MICRO_TEXT = _text(64, 2, 2, _MICRO_TOKENS, _MICRO_TOKENIZER)
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 # ALIGN makes every image a square of 346 pixels and takes 289 of them (section 5; transformers' image processor).
@@ -162,20 +177,8 @@ _OURS = (
         ImageSpec(32, _HALF, _HALF, "bicubic"),
         **_align(128, _MICRO_TOKENIZER, _MICRO_EFFICIENTNET, _MICRO_BERT),
     ),
-    ModelConfig(
-        "basic",
-        _spec(224),
-        _timm("coatnet_0_224", head_hidden_size=0),
-        dim=1024,
-        **_text(1024, 16, 6, _BYTE_PAIRS, _LONG),
-    ),
-    ModelConfig(
-        "basic-medium",
-        _spec(224),
-        _timm("coatnet_3_224", head_hidden_size=0),
-        dim=1024,
-        **_text(1024, 8, 12, _BYTE_PAIRS, _LONG),
-    ),
+    _basic("basic", "coatnet_0_224", heads=16, layers=6),
+    _basic("basic-medium", "coatnet_3_224", heads=8, layers=12),
     ModelConfig("basic-micro", _spec(32), _timm("coatnet_0_224", **_MICRO_COATNET), dim=128, **_MICRO_TEXT),
     ModelConfig("micro", _spec(32), TowerConfig("micro", {"widths": [16, 32, 64, 128]}), dim=128, **_MICRO_TEXT),
     ModelConfig("vit-micro", _spec(32), TowerConfig("open_clip", _MICRO_VIT), dim=128, **_MICRO_TEXT),
@@ -213,13 +216,13 @@ def config_of(name: str) -> ModelConfig:
     return open_clip_models.named_config(rest or name, name)
 
 
-_LIBRARIES = ("open_clip", "timm", "transformers")
+LIBRARIES = ("open_clip", "timm", "transformers")
 
 
 def split_library(source: str) -> tuple[str, str]:
     """Return the library that a source names and what it names there; of a path, nothing and the path."""
     library, colon, rest = source.partition(":")
-    return (library, rest) if colon and rest and library in _LIBRARIES else ("", source)
+    return (library, rest) if colon and rest and library in LIBRARIES else ("", source)
 
 
 def check_source(source: str) -> None:
@@ -231,7 +234,7 @@ def check_source(source: str) -> None:
         return
     library, colon, rest = source.partition(":")
     if colon and rest and "/" not in library:
-        raise unknown_name("library of models", library, _LIBRARIES)
+        raise unknown_name("library of models", library, LIBRARIES)
     if source in PRESETS:
         raise InputError(f"{quoted(source)} is a model without weights; give a run's folder, or a checkpoint")
     raise InputError(
@@ -251,15 +254,8 @@ def side_of(size: Any) -> int:
     return int(size)
 
 
-def three_of(values: Sequence[float] | float) -> tuple[float, float, float]:
-    """Return a value for each color."""
-    if isinstance(values, (int, float)):
-        values = [values] * 3
-    first, second, third = (float(value) for value in values)
-    return first, second, third
-
-
 def spec_of(size: Any, mean: Any, std: Any, interpolation: str, **others: Any) -> ImageSpec:
     """Return the pixels of a library's description, with a kind of interpolation that this package has."""
     kind = "bilinear" if interpolation == "bilinear" else "bicubic"
-    return ImageSpec(side_of(size), three_of(mean), three_of(std), kind, **others)
+    (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
+    return ImageSpec(side_of(size), (red, green, blue), (red_std, green_std, blue_std), kind, **others)

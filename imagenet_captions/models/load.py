@@ -15,13 +15,12 @@ from torch import Tensor
 
 from imagenet_captions.errors import InputError, unknown_name
 from imagenet_captions.models.build import build
-from imagenet_captions.models.config import check_source, config_from_dict, split_library
+from imagenet_captions.models.config import LIBRARIES, check_source, config_from_dict, split_library
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, quiet, write_weights
 from imagenet_captions.storage import files
 from imagenet_captions.storage.outputs import check_place
 
-LIBRARIES = ("open_clip", "timm", "transformers")
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -95,11 +94,6 @@ def _load_checkpoint(path: Path) -> Model:
     put_weights(model, state, path)
     model.drop_projector()
     return model
-
-
-def take_image_tower(model: Model, source: Model) -> None:
-    """Load another model's image tower into this one, as BASIC does after its supervised stage."""
-    put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
 
 
 def save_model(model: Model, folder: Path) -> None:

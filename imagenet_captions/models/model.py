@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,11 +15,17 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
 
-if TYPE_CHECKING:
-    from imagenet_captions.models.tokenizing import ClipTokenizer, JsonTokenizer
+Part = TypeVar("Part")
 
 _HEAD_STD = 0.01
 _TEXT = "text tower; use a classifier that needs none, such as a head or a linear probe"
+
+
+class TextTokenizer(Protocol):
+    """A tokenizer: tokens [n, context length] of texts, and how many each whole text has."""
+
+    def __call__(self, texts: Sequence[str]) -> Tensor: ...
+    def lengths(self, texts: Sequence[str]) -> list[int]: ...
 
 
 class Tower(nn.Module):
@@ -52,7 +58,7 @@ class Model(nn.Module):
         image: nn.Module,
         image_projection: nn.Module | None,
         text: nn.Module | None,
-        tokenizer: ClipTokenizer | JsonTokenizer | None,
+        tokenizer: TextTokenizer | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -108,40 +114,30 @@ class Model(nn.Module):
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Return images as unit vectors in the space that they share with texts: [n, dim]."""
-        if self.image_projection is None or self.text is None:
-            raise self._without(_TEXT)
-        return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
+        return F.normalize(self._part(self.image_projection, _TEXT)(self.image(pixels)), dim=-1)
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Return texts, tokenized by `tokenize`, as unit vectors: [n, dim]."""
-        if self.text is None:
-            raise self._without(_TEXT)
-        return F.normalize(self.text(tokens), dim=-1)
+        return F.normalize(self._part(self.text, _TEXT)(tokens), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts: integers [n, context length], on the CPU."""
-        if self.tokenizer is None:
-            raise self._without(_TEXT)
-        return self.tokenizer(texts)
+        return self._part(self.tokenizer, _TEXT)(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each whole text, start and end included; `tokenize` cuts longer ones."""
-        if self.tokenizer is None:
-            raise self._without(_TEXT)
-        return self.tokenizer.lengths(texts)
+        return self._part(self.tokenizer, _TEXT).lengths(texts)
 
     def class_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of the classification head: [n, classes], in the order of `head_classes`."""
-        if self.head is None:
-            raise self._without("head of classes; train one, or use a linear probe")
-        logits: Tensor = self.head(self.image(pixels))
+        head = self._part(self.head, "head of classes; train one, or use a linear probe")
+        logits: Tensor = head(self.image(pixels))
         return logits
 
     def embed_views(self, pixels: Tensor) -> Tensor:
         """Return SimCLR's unit vectors: the image tower, then the projector."""
-        if self.projector is None:
-            raise self._without("projector; call set_projector first")
-        return F.normalize(self.projector(self.image(pixels)), dim=-1)
+        projector = self._part(self.projector, "projector; call set_projector first")
+        return F.normalize(projector(self.image(pixels)), dim=-1)
 
     def set_head(self, classes: Sequence[str], seed: int = 0) -> None:
         """Attach a new classification head for these classes to the image features, in place of an old one."""
@@ -170,7 +166,7 @@ class Model(nn.Module):
     def drop_text(self) -> None:
         """Remove the text tower and the projection to it; DDP refuses what a supervised run does not use."""
         self.text = self.tokenizer = self.image_projection = self.logit_scale = None
-        self.config = self.config.image_only()
+        self.config = replace(self.config, text=None, tokenizer=None, dim=None)
 
     def drop_projector(self) -> None:
         """Remove SimCLR's projector."""
@@ -196,5 +192,7 @@ class Model(nn.Module):
     def _device(self) -> torch.device:
         return next(self.image.parameters()).device
 
-    def _without(self, what: str) -> InputError:
-        return InputError(f"model {self.name} has no {what}")
+    def _part(self, part: Part | None, what: str) -> Part:
+        if part is None:
+            raise InputError(f"model {self.name} has no {what}")
+        return part

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models.config import ModelConfig, TowerConfig, side_of, spec_of, three_of
+from imagenet_captions.models.config import ModelConfig, TowerConfig, side_of, spec_of
 from imagenet_captions.models.load import no_code
 from imagenet_captions.models.model import Model, Tower
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
@@ -100,15 +100,12 @@ def load(name: str, weights: str) -> Model:
     """Load an ALIGN or CLIP of transformers from the hub, by the name `org/repository`."""
     if weights:
         raise InputError(f"transformers:{name} brings its weights; leave @{weights} out")
-    return _load(name, f"transformers:{name}", local=False)
+    return load_folder(name, f"transformers:{name}", local=False)
 
 
-def load_folder(folder: Path, shown: str) -> Model:
-    """Load an ALIGN or CLIP of transformers from a folder."""
-    return _load(str(folder), shown, local=True)
-
-
-def _load(name: str, shown: str, local: bool) -> Model:
+def load_folder(name: Path | str, shown: str, local: bool = True) -> Model:
+    """Load an ALIGN or CLIP of transformers from a folder, or from the hub."""
+    name = str(name)
     with reaching(shown, local), _without_bars():
         config, _ = PretrainedConfig.get_config_dict(name)
         kind = str(config.get("model_type"))
@@ -162,15 +159,15 @@ def _without_bars() -> Iterator[None]:
 
 
 def spec_from(values: Mapping[str, Any]) -> ImageSpec:
-    """Read the settings of an image processor, as CLIP's and EfficientNet's have them.
+    """Read the settings of an image processor.
 
     EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalize: the same as a mean and deviation of a half.
     """
     scale = float(values.get("rescale_factor", 1 / 255)) * 255 if values.get("do_rescale", True) else 255.0
     offset = 1.0 if values.get("rescale_offset") else 0.0
-    normalized = values.get("do_normalize", True)
-    mean = three_of(values["image_mean"] if normalized else 0.0)
-    std = three_of(values["image_std"] if normalized else 1.0)
+    mean, std = [0.0] * 3, [1.0] * 3
+    if values.get("do_normalize", True):
+        mean, std = values["image_mean"], values["image_std"]
     resized = values.get("size", 224)
     before = side_of(resized)
     size = side_of(values.get("crop_size", resized)) if values.get("do_center_crop", True) else before

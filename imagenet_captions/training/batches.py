@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_convert, get_worker_info
 
@@ -50,9 +49,6 @@ class Batch:
     texts: tuple[str, ...]
     tokens: torch.Tensor | None
     labels: torch.Tensor
-    indices: torch.Tensor
-    epoch: int
-    step: int
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,9 +63,8 @@ class Batch:
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """Return the batch with every tensor changed."""
-        tensors = ("images", "other", "tokens", "labels", "indices")
-        found = {name: getattr(self, name) for name in tensors}
-        changed: dict[str, Any] = {name: change(value) for name, value in found.items() if value is not None}
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        changed: dict[str, Any] = {name: change(value) for name, value in tensors.items()}
         return replace(self, **changed)
 
 
@@ -143,9 +138,6 @@ class Samples:
             texts=texts,
             tokens=tokens,
             labels=torch.from_numpy(self.examples.labels[share.rows]),
-            indices=torch.from_numpy(np.array(share.rows)),
-            epoch=share.epoch,
-            step=share.step,
         )
 
     def _views(self, rows: Sequence[int], epoch: int) -> list[torch.Tensor]:

@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.pixels import normalise
+from imagenet_captions.models.config import CONTRASTIVE, SIMCLR, SUPERVISED
 from imagenet_captions.models.model import Model
 from imagenet_captions.training.batches import Batch
-from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
+from imagenet_captions.training.recipes import Recipe
 
 Objective = Callable[[Model, Batch], Tensor]  # the mean loss of a process's images, which are normalized
 

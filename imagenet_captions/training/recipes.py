@@ -5,29 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from imagenet_captions.errors import InputError, shortened, unknown_name
-from imagenet_captions.models.config import check_name
+from imagenet_captions.models.config import CONTRASTIVE, OBJECTIVES, SIMCLR, SUPERVISED, Needs, check_name
 from imagenet_captions.options import REQUIRED, check, option
 
-
-class Needs(NamedTuple):
-    """What a loss needs of data and model, which values of a recipe it does not read, and how its model is tested."""
-
-    classifier: str  # of `evaluate`
-    unread: str
-    texts: bool = False  # captions, and a text tower
-    labels: bool = False  # labels, and a head
-    views: bool = False  # a second view of each image, and SimCLR's projector
-
-
-CONTRASTIVE, SUPERVISED, SIMCLR = "contrastive", "supervised", "simclr"
-OBJECTIVES = {
-    CONTRASTIVE: Needs("zero-shot", unread="mixup colour temperature", texts=True),
-    SUPERVISED: Needs("head", unread="caption lock colour temperature", labels=True),
-    SIMCLR: Needs("linear-probe", unread="caption lock mixup flip crop randaugment label_smoothing", views=True),
-}
 OPTIMISERS = ("adamw", "sgd", "lars", "lamb")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")

@@ -29,7 +29,6 @@ class Share(NamedTuple):
     """The rows of one process in a step."""
 
     epoch: int
-    step: int
     rows: npt.NDArray[np.int64]
 
 
@@ -62,7 +61,7 @@ class ShardedSampler:
         while True:
             order = np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(self._count)
             for step in range(first, len(self)):
-                yield Share(epoch, step, order[step * self.size : (step + 1) * self.size][self._mine])
+                yield Share(epoch, order[step * self.size : (step + 1) * self.size][self._mine])
             if not self._endless:
                 return
             epoch, first = epoch + 1, 0

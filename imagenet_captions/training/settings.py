@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.options import check, option
-from imagenet_captions.storage.files import read_json, require_file, sha256, write_json
+from imagenet_captions.storage.files import checked, read_json, require_file, sha256, write_json
 from imagenet_captions.training.recipes import Recipe, recipe_values
 
 SETTINGS_FILE = "settings.json"
@@ -149,7 +147,7 @@ class TrainResult:
     run: Path
     loss: float
     steps: int
-    images: int
+    images_seen: int
     seconds: float
 
     @property
@@ -158,17 +156,11 @@ class TrainResult:
         return self.run / MODEL_FOLDER
 
 
-class _Done(msgspec.Struct):
-    loss: float
-    steps: int
-    images_seen: int
-    seconds: float
-
-
 def write_done(result: TrainResult) -> None:
     """Write done.json, which marks the run as finished."""
-    done = _Done(result.loss, result.steps, result.images, round(result.seconds, 3))
-    write_json(result.run / DONE_FILE, msgspec.to_builtins(done))
+    done = {**asdict(result), "seconds": round(result.seconds, 3)}
+    del done["run"]
+    write_json(result.run / DONE_FILE, done)
 
 
 def read_done(run: Path) -> TrainResult | None:
@@ -176,5 +168,5 @@ def read_done(run: Path) -> TrainResult | None:
     path = run / DONE_FILE
     if not path.exists():
         return None
-    done = read_json(path, _Done, "the end of the run")
-    return TrainResult(run, done.loss, done.steps, done.images_seen, done.seconds)
+    done = read_json(path, dict[str, Any], "the end of the run")
+    return checked({**done, "run": run}, TrainResult, f"the end of the run {path}")

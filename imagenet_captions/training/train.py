@@ -16,8 +16,9 @@ from imagenet_captions.images.examples import Class, Examples, classes_without_i
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig, config_of
 from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
-from imagenet_captions.models.load import load_model, save_model, take_image_tower
+from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.weights import put_weights
 from imagenet_captions.storage.outputs import check_folder, locked
 from imagenet_captions.training.batches import Feed
 from imagenet_captions.training.callbacks import FOLDER, LAST, fit, make_trainer, read_checkpoint_step, wandb_run
@@ -199,7 +200,7 @@ def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
                 f"the images of {settings.init_image} are made by other rules than those of {model.name} "
                 f"({source.spec.size} pixels and {model.spec.size}, or other colors); give the `model` it was made of"
             )
-        take_image_tower(model, source)
+        put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
     if recipe.lock != "none":
         model.lock(recipe.lock)
     return model

@@ -19,8 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models import open_clip as writer
-from imagenet_captions.models.build import build, build_model
-from imagenet_captions.models.config import config_of
+from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import export_model, load_model, save_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.training.train import train
@@ -173,8 +172,10 @@ def test_what_a_library_has_no_code_for_is_refused(name: str, library: str, said
     if preset == "resnet":
         open_clip_folder(tmp_path / "ours", TINY_RESNET)
     else:
-        config = config_of(preset)
-        saved(build(config.image_only() if images_alone else config), tmp_path)
+        model = build_model(preset, seed=0)
+        if images_alone:
+            model.drop_text()
+        saved(model, tmp_path)
     with pytest.raises(InputError, match=said):
         export_model(str(tmp_path / "ours"), library, tmp_path / "theirs")
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]

@@ -16,7 +16,6 @@ from imagenet_captions.images.pixels import resize_for
 from imagenet_captions.models.build import build, build_model
 from imagenet_captions.models.config import PRESETS, ProjectorConfig, TokenizerConfig, config_from_dict, config_of
 from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
-from imagenet_captions.models.load import take_image_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer
 from tests.models.conftest import pixels
@@ -122,20 +121,6 @@ def test_a_locked_tower_stays_as_it_is(name: str, locked: str | None) -> None:
     for tower, kept in before.items():
         assert same(kept, state(getattr(model, tower))) == (tower == locked)
         assert any(module.training for module in getattr(model, tower).modules()) != (tower == locked)
-
-
-def test_an_image_tower_goes_into_another_model() -> None:
-    """A supervised tower into a new model with texts; what is not the tower stays the new model's."""
-    supervised = build_model("basic-micro", 1)
-    supervised.drop_text()
-    model = build_model("basic-micro", 2)
-    projection, text = state(model.image_projection), state(model.text)
-    take_image_tower(model, supervised)
-    assert same(state(model.image), state(supervised.image))
-    assert same(text, state(model.text))
-    assert same(projection, state(model.image_projection))
-    with pytest.raises(InputError, match="the weights of micro's image tower do not fit the model"):
-        take_image_tower(model, build_model("micro", 0))
 
 
 def test_every_preset_survives_a_file_and_stands_on_the_page_with_its_sizes() -> None:

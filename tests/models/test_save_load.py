@@ -130,7 +130,6 @@ def _set(*keys: Any, to: Any) -> Any:
         (_set("image", "kind", to="eva"), "names the tower 'eva', which is not known"),
         (_set("image", "options", "widths", to=["many"]), "cannot be loaded"),
         (_set("tokenizer", "options", to={"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
-        (_set("tokenizer", to=None), "a text tower needs a tokenizer"),
         (_set("surprise", to=1), "a setting is missing or unknown"),
         (_set("format", to=9), "has format '9' where this version reads 1"),
         (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),

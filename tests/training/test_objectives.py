@@ -54,9 +54,8 @@ class Given(nn.Module):
 
 
 def batch_of(images: Tensor, **more: Any) -> Batch:
-    rows = torch.arange(len(images))
-    values = {"other": None, "tokens": None, "labels": torch.full_like(rows, -1), **more}
-    return Batch(images=images, texts=(), indices=rows, epoch=0, step=0, **values)
+    values = {"other": None, "tokens": None, "labels": torch.full((len(images),), -1), **more}
+    return Batch(images=images, texts=(), **values)
 
 
 def two(seed: int = 0, rows: int = 6, width: int = 5) -> tuple[Tensor, Tensor]:

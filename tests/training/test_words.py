@@ -192,5 +192,5 @@ def test_a_set_smaller_than_a_batch_is_one_batch(data: Path, tmp_path: Path, cap
     run = settings(data, tmp_path / "run", "micro-supervised", model="micro", batch_size=50, accumulate=5, epochs=2)
     result = train(run)
     assert result is not None
-    assert (result.steps, result.images) == (2, 2 * 20)
+    assert (result.steps, result.images_seen) == (2, 2 * 20)
     assert "has 24 images to train on, fewer than a batch of 50; each step has 20" in caplog.text

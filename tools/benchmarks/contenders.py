@@ -472,12 +472,12 @@ def step() -> Measured:
     seconds: list[float] = []
 
     def batches() -> Iterator[Any]:
-        tokens, numbers = model.tokenize(_TEXTS), torch.arange(_BATCH)
+        tokens = model.tokenize(_TEXTS)
         while True:
             images = torch.randint(0, 256, (_BATCH, 3, 224, 224), dtype=torch.uint8)
             images = images.contiguous(memory_format=torch.channels_last)  # as decoded images have them
             labels = torch.full((_BATCH,), -1)
-            batch = Batch(images, None, (), tokens, labels, numbers, 0, 0)
+            batch = Batch(images, None, (), tokens, labels)
             start = time.perf_counter()
             yield batch
             seconds.append(time.perf_counter() - start)
