@@ -29,7 +29,6 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
 _JSON = "Print the result as one JSON object, for programs."
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"
-_DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 # Flags whose values are searched for or written, and never opened: a URL in them may have a query.
 _TEXTS = ("--contains", "--matches", "--caption")
 
@@ -150,25 +149,20 @@ class Command(click.Command):
                     f"{error.option_name} takes no value; give {error.option_name} alone, or leave it out"
                 ) from None
             raise InputError(f"{error.option_name} needs a value; give {head(one)}") from None
-        if not ctx.resilient_parsing:
-            for word in given:
-                flag = "--" + word.partition("=")[0].lstrip(_DASHES)
-                if flag in self.flags and any(dash in word[:2] for dash in _DASHES[1:]):
-                    raise InputError(f"{quoted(word, 40)} begins with a dash that is not a hyphen; type {flag}")
-            if rest:
-                raise InputError(f"{self.name} takes no argument {quoted(rest[0])}; {self._hint(given, rest[0])}")
+        if rest and not ctx.resilient_parsing:
+            raise InputError(f"{self.name} takes no argument {quoted(rest[0])}; {self._hint(given, rest[0])}")
         return rest
 
     def _hint(self, words: Sequence[str], extra: str) -> str:
         """Say why there may be a word too many: most often because quotes were forgotten."""
         at = words.index(extra)
-        before = next((place for place in range(at, -1, -1) if words[place] in self.flags), None)
+        before = next((place for place in range(at, -1, -1) if words[place] in self.flags), at)
         if "--release" in self.flags and extra.endswith((".json", ".zip")):
             return f"did you mean --release {shortened(extra)}?"
-        one = None if before is None else self.flags[words[before]]
-        if before is None or one is None or one.kind is bool:
-            return self._lists
         flag = words[before]
+        one = self.flags.get(flag)
+        if one is None or one.kind is bool:
+            return self._lists
         if one.value_name == "PATH":
             return f"{flag} takes one path: give the folder, or put a pattern in quotes"
         after = next((place for place in range(at, len(words)) if words[place].startswith("-")), len(words))

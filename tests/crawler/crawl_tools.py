@@ -22,22 +22,12 @@ KEY, SECRET = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0", "ba5eba11ba5eba11"
 
 def write_matches(folder: Path, photo_ids: Sequence[str], drops: Sequence[tuple[str, str]] = ()) -> Path:
     """A matches file with one image a photo id, repeated ids included, and the outcomes beside it."""
-    path = folder / "matches.parquet"
-    rows = [
-        {
-            "image_id": f"n01440764_{number}",
-            "wnid": "n01440764",
-            "photo_id": photo_id,
-            "url": f"http://farm1.static.flickr.com/1/{photo_id}_0.jpg",
-            "detail": None,
-        }
-        for number, photo_id in enumerate(photo_ids)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, records.MATCHES), path)
-    dropped = [
-        {"image_id": image_id, "wnid": image_id[:9], "outcome": outcome, "detail": None, "count": 1}
-        for image_id, outcome in drops
-    ]
+    path, count = folder / "matches.parquet", len(photo_ids)
+    ids = [f"n01440764_{number}" for number in range(count)]
+    urls = [f"http://farm1.static.flickr.com/1/{photo_id}_0.jpg" for photo_id in photo_ids]
+    columns = [ids, ["n01440764"] * count, list(photo_ids), urls, [None] * count]
+    pq.write_table(pa.table(columns, schema=records.MATCHES), path)
+    dropped = [{"image_id": each, "wnid": each[:9], "outcome": outcome, "count": 1} for each, outcome in drops]
     pq.write_table(pa.Table.from_pylist(dropped, OUTCOMES), outcomes_path(path))
     return path
 
