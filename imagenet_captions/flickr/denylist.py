@@ -109,7 +109,7 @@ class Denylist:
             ("url", "its owner", self.owners, _page_owners),
         ):
             if listed and name in rows.schema.names:
-                denied = pc.is_in(read(_array(rows[name])), value_set=pa.array(listed, pa.string()))
+                denied = pc.is_in(read(rows[name]), value_set=pa.array(listed, pa.string()))
                 found = pc.coalesce(found, pc.if_else(denied, f"on the denylist: {what}", pa.scalar(None, pa.string())))
         return found
 
@@ -123,9 +123,9 @@ class Denylist:
             return rows, OUTCOMES.empty_table()
         reasons = self.reasons(rows)
         denied = rows.filter(reasons.is_valid())
-        ids = {name: _array(denied[name]) for name in ("image_id", "wnid") if name in rows.schema.names}
+        ids = {name: denied[name] for name in ("image_id", "wnid") if name in rows.schema.names}
         outcomes = outcome_rows(Outcome.DENIED, len(denied), detail=reasons.drop_null(), **ids)
-        return rows.filter(pc.is_null(reasons)), outcomes
+        return rows.filter(pc.is_null(reasons)), outcomes.combine_chunks()
 
 
 NOTHING_DENIED = Denylist()
@@ -152,11 +152,5 @@ def _read_entry(text: str) -> tuple[str, str] | None:
 def _page_owners(pages: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
-    owners = pc.struct_field(pc.extract_regex(pages, _OWNER_OF_PAGE), [0])
+    owners = pc.replace_substring_regex(pages, rf"{_OWNER_OF_PAGE}.*$", r"\1")
     return pc.replace_substring(pc.utf8_lower(owners), "%40", "@")
-
-
-def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
