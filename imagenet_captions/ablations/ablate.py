@@ -11,10 +11,9 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 from imagenet_captions.ablations.comparing import FactorResult, RunResult
 from imagenet_captions.ablations.factors import make_tables, named_picks
-from imagenet_captions.ablations.inputs import Inputs, Rows
+from imagenet_captions.ablations.inputs import Inputs
 from imagenet_captions.ablations.micro import CLEAN, with_texts, write_micro_shifts
 from imagenet_captions.ablations.plan import Planned, check_fairness, plan_runs
 from imagenet_captions.ablations.report import Report
@@ -73,7 +72,7 @@ def ablate(settings: AblateSettings) -> Path | None:
     report = settings.out / REPORT
     if settings.devices > 1 and not started_by_torchrun():
         check_settings(settings)
-        start_processes(ablate, settings)
+        _start_processes(settings)
         return report
     processes = Processes()
     if not processes.first:
@@ -142,15 +141,15 @@ class Processes:
                 raise error from None
 
 
-def start_processes(work: Callable[[Any], object], settings: Any) -> None:
-    """Do the work in a process for each of `settings.devices`; raises what one of them raised, after all have ended."""
+def _start_processes(settings: AblateSettings) -> None:
+    """Call `ablate` in a process for each of `settings.devices`; raises what one raised, after all have ended."""
     with tempfile.TemporaryDirectory() as scratch, socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = opened.getsockname()[1]
         opened.close()
         said = Path(scratch) / "failed.txt"
         try:
-            spawn(_do_as_one, (work, settings, port, said), settings.devices)  # type: ignore[no-untyped-call]
+            spawn(_ablate_as_one, (settings, port, said), settings.devices)  # type: ignore[no-untyped-call]
         except KeyboardInterrupt:  # a program waits at its end for processes that it has started
             for process in active_children():
                 process.kill()
@@ -161,7 +160,7 @@ def start_processes(work: Callable[[Any], object], settings: Any) -> None:
             raise failure(said.read_text(encoding="utf-8") if said.exists() else reason) from None
 
 
-def _do_as_one(rank: int, work: Callable[[Any], object], settings: Any, port: int, said: Path) -> None:
+def _ablate_as_one(rank: int, settings: AblateSettings, port: int, said: Path) -> None:
     os.environ.update(dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)))
     os.environ.update(dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(settings.devices)))
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
@@ -170,7 +169,7 @@ def _do_as_one(rank: int, work: Callable[[Any], object], settings: Any, port: in
     lightnings.rank = rank  # Lightning was imported before the variables were there
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        work(settings)
+        ablate(settings)
     except ImagenetCaptionsError as error:
         said.write_text(str(error), encoding="utf-8")
         sys.exit(error.exit_code)
@@ -189,21 +188,18 @@ class RunRecord:
 class Experiment:
     """The tables of an ablation with their inputs; `tests` are the test sets by name, the clean one first.
 
-    `others` are the tables of other factors in the same folder.
+    `others` are the tables of other factors in the same folder. `planned` are the runs of all tables, and `runs` are
+    those of `tables`, each after the runs that it needs. `digests` are those of the test sets.
     """
 
     settings: AblateSettings
     inputs: Inputs
     tables: tuple[Table, ...]
     others: tuple[Table, ...]
+    runs: tuple[Planned, ...]
     planned: Mapping[str, Planned]
     tests: Mapping[str, Path]
-
-    @property
-    def runs(self) -> list[Planned]:
-        """All runs of the tables once, each after the runs that it needs."""
-        names = dict.fromkeys(run.name for table in self.tables for run in table.runs)
-        return [self.planned[name] for name in names]
+    digests: Mapping[str, str]
 
     def folder(self, name: str) -> Path:
         """Return the folder of a run."""
@@ -238,28 +234,19 @@ class Experiment:
             log=("csv",),
         )
 
-    @cached_property
-    def _digests(self) -> dict[str, str]:
-        return {name: digest(path) for name, path in self.tests.items()}
-
     def test_asked(self, run: Run) -> dict[str, Any]:
-        """Return what a test's result depends on beside the model."""
-        asked = {**asdict(run), "arm": run.stem, "tests": self._digests}
+        """Return what a test's result depends on beside the model, as JSON gives it back."""
+        asked = {**asdict(run), "arm": run.stem, "tests": self.digests}
         if run.prompts and run.prompts not in PROMPT_SETS:
             asked["sentences"] = digest(Path(run.prompts))
-        return _plain(asked)
+        plain: dict[str, Any] = json.loads(json.dumps(asked))
+        return plain
 
     def is_tested(self, run: Run) -> bool:
         """Return whether a run has all test results, on the same test sets and with the same classifier."""
         metrics = self.folder(run.name) / METRICS
         there = not run.classifier or (metrics.is_file() and answers_path(metrics).is_file())
         return there and self.record(run.name).test == self.test_asked(run)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
 
 
 def prepare(settings: AblateSettings, before: Mapping[str, tuple[float, ...]] | None = None) -> Experiment:
@@ -283,20 +270,19 @@ def prepare(settings: AblateSettings, before: Mapping[str, tuple[float, ...]] | 
             wanted = replace(wanted, named=min(named))
         return make_tables(factors, wanted)
 
-    def rows_of(run: Run) -> Rows:
-        return inputs.rows(run.data, run.pick)
-
     tables = tables_of(settings.factors, ask.sizes)
     others: tuple[Table, ...] = ()
-    planned = plan_runs(settings, tables, rows_of)
+    planned = plan_runs(settings, tables, inputs.rows)
+    runs = tuple(planned.values())
     for factor, sizes in (before or {}).items():
         try:
             made = tables_of([factor], sizes)
-            planned |= plan_runs(settings, made, rows_of)
+            planned |= plan_runs(settings, made, inputs.rows)
             others += made
         except InputError as error:
             log.info("the report leaves out %s: %s", factor, error)
-    return Experiment(settings, inputs, tables, others, planned, tests)
+    digests = {name: digest(path) for name, path in tests.items()}
+    return Experiment(settings, inputs, tables, others, runs, planned, tests, digests)
 
 
 def run_missing(experiment: Experiment, processes: Processes) -> dict[str, str]:
@@ -341,7 +327,7 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
     """
     run, settings = planned.run, experiment.train_settings(planned)
     asked = {"ids": planned.trained.digest, "init": run.init, "seed": run.seed, "steps": settings.steps}
-    asked = _plain({**asked, **recipe_values(planned.recipe)})
+    asked = json.loads(json.dumps({**asked, **recipe_values(planned.recipe)}))
     if before := experiment.record(run.name).training:
         differing = next((name for name in asked if before.get(name) != asked[name]), None)
         if differing is not None:
@@ -383,45 +369,37 @@ def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) ->
 
 
 def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) -> FactorResult:
-    domains, inputs, masks = experiment.inputs.domains, experiment.inputs, {}
+    """Return the results of a table, with notes on its mixtures of domains and on labels that were read from texts."""
+    domains, inputs, notes, masks = experiment.inputs.domains, experiment.inputs, [], {}
     if table.factor == DOMAIN and domains is not None:
         # Test sets of other names, such as imagenet, are left whole; in miniature all are of domains.
         micro, named = experiment.settings.preset == "micro", {*domains.others, domains.natural}
         tests = {name: path for name, path in experiment.tests.items() if micro or name in named}
         masks = {name: domains.mask(inputs.examples(path)) for name, path in tests.items()}
         masks = {name: mask for name, mask in masks.items() if mask.any()}
+        notes.append(
+            f"Accuracies on test sets of domains are those on the held-out classes alone: "
+            f"{', '.join(domains.held_out_names)}. All arms have equally many images, but not of these classes:"
+        )
     results, samples = {}, {}
     for run in table.runs:
-        planned, failure = experiment.planned[run.name], failed.get(run.name, "")
+        failure = failed.get(run.name, "")
         answers = {}
         if run.classifier and not failure:
             answers = dict(read_answers(experiment.folder(run.name) / METRICS))
         for name in masks.keys() & answers.keys():
             answers[name] = answers[name][masks[name]]
-        results[run.name] = RunResult(planned, answers, failure)
+        results[run.name] = RunResult(**vars(experiment.planned[run.name]), answers=answers, failure=failure)
     for arm, (first, *_) in table.arms().items():
+        rows = results[first.name].rows
         if not results[first.name].failure:
             samples[arm] = experiment.record(first.name).samples
-    return FactorResult(table, results, samples, _notes(experiment, table), tuple(masks))
-
-
-def _notes(experiment: Experiment, table: Table) -> list[str]:
-    """Return notes on the mixtures of domains, or on the quality of the labels that were read from texts."""
-    domains, lines = experiment.inputs.domains, []
-    if table.factor == DOMAIN and domains is not None:
-        held = ", ".join(domains.held_out_names)
-        lines.append(
-            f"Accuracies on test sets of domains are those on the held-out classes alone: {held}. All arms have "
-            "equally many images, but not of these classes:"
-        )
-    for arm, (run, *_) in table.arms().items():
-        rows = experiment.planned[run.name].rows
-        if run.pick.domains and domains is not None:
-            lines.append(f"- {arm} trains on {domains.describe(run.pick)} (inputs/{rows.ids}).")
-        if run.pick.labels == FROM_TEXT:
+        if first.pick.domains and domains is not None:
+            notes.append(f"- {arm} trains on {domains.describe(first.pick)} (inputs/{rows.ids}).")
+        if first.pick.labels == FROM_TEXT:
             right = "" if rows.right is None else f", and {rows.right:,} of these name their image's own"
-            lines.append(
+            notes.append(
                 f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "
                 f"{rows.asked:,} texts name exactly one class{right}."
             )
-    return lines
+    return FactorResult(table, results, samples, notes, tuple(masks))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.plan import Planned
-from imagenet_captions.ablations.runs import FEWEST_SIZES, Run, Table
+from imagenet_captions.ablations.runs import FEWEST_SIZES, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
 from imagenet_captions.evaluation.intervals import (
     DRAWS,
@@ -53,17 +53,11 @@ _MARKS = {
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """One run's results; `answers` are empty for a stage without a test."""
+class RunResult(Planned):
+    """A planned run with its results; `answers` are empty for a stage without a test."""
 
-    planned: Planned
     answers: Answers = field(default_factory=dict)
     failure: str = ""
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self.planned.run
 
     def top1(self, test_set: str) -> tuple[float, int]:
         """Return the accuracy in percent on a test set, and its number of images."""

@@ -20,8 +20,9 @@ from imagenet_captions.ablations.plan import (
     plan_runs,
     published_for,
     throughput_of,
+    up_to,
 )
-from imagenet_captions.ablations.runs import ALL_TEXT, Run, Table, TrainingSet
+from imagenet_captions.ablations.runs import ALL_TEXT, Pick, Table, TrainingSet
 from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_tests
 from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.images.examples import open_examples
@@ -49,11 +50,11 @@ def describe(settings: AblateSettings) -> str:
         ask = replace(ask, mixed=plan_mixed(ask.datasets[0].name, open_examples(path), micro, need))
     sizes = {each.name: each.rows for each in (*ask.datasets, ask.mixed) if each is not None}
 
-    def rows_of(run: Run) -> Rows:
+    def rows_of(data: str, pick: Pick) -> Rows:
         """Rows without the needed caption are left out, but texts are not read here; a smaller sample has enough."""
-        count = min(run.pick.rows or sizes[run.data], sizes[run.data])
-        needs_text = run.pick.need and not micro and not run.pick.domains
-        return Rows(count, at_most=run.pick.reads_texts or bool(needs_text and count == sizes[run.data]))
+        count = min(pick.rows or sizes[data], sizes[data])
+        needs_text = pick.need and not micro and not pick.domains
+        return Rows(count, at_most=pick.reads_texts or bool(needs_text and count == sizes[data]))
 
     tables = make_tables(settings.factors, ask)
     planned = plan_runs(settings, tables, rows_of)
@@ -88,10 +89,12 @@ def _numbers(planned: Sequence[Planned], mixed: TrainingSet | None) -> Iterator[
     """Yield a row of numbers for each run, and below it how it is trained and tested."""
     rows = [_COLUMNS]
     for each in planned:
-        most, found = "up to " if each.steps_at_most else "", throughput_of(each.recipe)
-        time = "-" if found is None else _hours(each.seen / found.images_per_second)
-        time = f"{'≤ ' if most else ''}{time} {found.gpu}" if found else time
-        cells = [each.shown_images, each.shown_steps, f"{most}{each.seen:,}", time]
+        found, time = throughput_of(each.recipe), "-"
+        if found is not None:
+            hours = _hours(each.seen / found.images_per_second)
+            time = f"{'≤ ' if each.steps_at_most else ''}{hours} {found.gpu}"
+        steps, seen = (up_to(number, each.steps_at_most) for number in (each.steps, each.seen))
+        cells = [up_to(each.trained.count, each.trained.at_most), steps, seen, time]
         rows.append([each.run.name, *(cells if each.run.trains else "----")])
     if all(row[-1] == "-" for row in rows[1:]):
         rows = [row[:-1] for row in rows]
@@ -144,8 +147,8 @@ def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
 
 def _notes(trained: Sequence[Planned]) -> list[str]:
     """Return the sum of the trainings, and which throughputs of GPUs were reported."""
-    most = "up to " if any(each.steps_at_most for each in trained) else ""
-    lines = [f"{len(trained)} trainings, {most}{sum(each.seen for each in trained):,} images seen"]
+    seen = up_to(sum(each.seen for each in trained), any(each.steps_at_most for each in trained))
+    lines = [f"{len(trained)} trainings, {seen} images seen"]
     found = [throughput_of(each.recipe) for each in trained]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
     lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]

@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,12 +22,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, ImageFilter
 
-from imagenet_captions.ablations.rows import Ints, nested_order
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.writing import IMAGE
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.examples import Class, Examples, Texts, open_examples, require_classes
+from imagenet_captions.images.reading import Integers
 from imagenet_captions.storage.files import replacing
 from imagenet_captions.storage.parquet import open_parquet_writer
 
@@ -286,18 +285,6 @@ def write_micro_shifts(source: Path, folder: Path) -> dict[str, Path]:
     return written
 
 
-def assign_domains(examples: Examples) -> list[str]:
-    """Return the domain of each image: natural for half of each class, and the shifts in turn for the others."""
-    ids = [examples.image_id(row) for row in range(len(examples))]
-    order = nested_order(ids, examples.labels, 0)
-    names, turn = [NATURAL] * len(ids), Counter[int]()
-    for row in order[(len(order) + 1) // 2 :]:
-        label = int(examples.labels[row])
-        names[row] = SHIFTS[(turn[label] + label) % len(SHIFTS)]
-        turn[label] += 1
-    return names
-
-
 _LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
 TEXTS = (
     pa.field("title", pa.string()),
@@ -311,7 +298,7 @@ DOMAIN_TEXTS = (*TEXTS, pa.field("domain", pa.string()))
 def write_examples(
     path: Path,
     examples: Examples,
-    labels: Ints,
+    labels: Integers,
     classes: Sequence[Class],
     columns: Sequence[pa.Field] = (),
     texts: Callable[[int], Texts] | None = None,

@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from imagenet_captions.ablations.inputs import Rows
-from imagenet_captions.ablations.runs import IMAGES, MODEL, OWN, SEED, STEPS, UNIFORM, Comparison, Run, Table
+from imagenet_captions.ablations.runs import IMAGES, MODEL, OWN, SEED, STEPS, UNIFORM, Comparison, Pick, Run, Table
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
@@ -35,32 +35,24 @@ class Planned:
     seen: int
     steps_at_most: bool = False
 
-    @property
-    def images(self) -> int:
-        """The number of images that the model is trained on."""
-        return self.trained.count
 
-    @property
-    def shown_images(self) -> str:
-        """The number of images, with "up to" before a bound."""
-        return f"{'up to ' if self.trained.at_most else ''}{self.images:,}"
-
-    @property
-    def shown_steps(self) -> str:
-        """The number of steps, with "up to" before a bound."""
-        return f"{'up to ' if self.steps_at_most else ''}{self.steps:,}"
+def up_to(number: int, is_bound: bool) -> str:
+    """Return a number, with "up to" before a bound."""
+    return f"{'up to ' if is_bound else ''}{number:,}"
 
 
-def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callable[[Run], Rows]) -> dict[str, Planned]:
+def plan_runs(
+    settings: AblateSettings, tables: Iterable[Table], rows_of: Callable[[str, Pick], Rows]
+) -> dict[str, Planned]:
     """Return all runs of the tables once, by name, each after the runs that it needs.
 
-    Raises InputError for batches that the devices cannot share.
+    `rows_of` returns the rows of a data set. Raises InputError for batches that the devices cannot share.
     """
     found: dict[str, Planned] = {}
     for run in (run for table in tables for run in table.runs):
         if run.name in found:
             continue
-        recipe, rows = make_recipe(run, settings), rows_of(run)
+        recipe, rows = make_recipe(run, settings), rows_of(run.data, run.pick)
         if run.model_of is not None:
             found[run.name] = replace(found[run.model_of], run=run, recipe=recipe, rows=rows)
             continue
@@ -101,7 +93,7 @@ def check_fairness(table: Table, planned: Mapping[str, Planned]) -> list[str]:
 
     def facts(run: Run) -> dict[str, object]:
         of = planned[run.name]
-        images = of.images, of.trained.digest
+        images = of.trained.count, of.trained.digest
         return {MODEL: run.model_of or run.name, IMAGES: images, STEPS: of.steps, SEED: run.seed}
 
     arms, lines = table.arms(), []
@@ -136,13 +128,18 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
     """Return all values in which two arms differ, by the names that recipes use, so that none stays hidden."""
     one, other = (planned[table.arms()[arm][0].name] for arm in (comparison.first, comparison.second))
     found: dict[str, Values] = {}
-    passes = [each.seen / each.images for each in (one, other)]
-    if one.images != other.images or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
-        first, second = (f"{each.shown_images}, each seen {each.seen / each.images:.3g} times" for each in (one, other))
+    counts = [each.trained.count for each in (one, other)]
+    passes = [each.seen / each.trained.count for each in (one, other)]
+    images = [up_to(each.trained.count, each.trained.at_most) for each in (one, other)]
+    # Bounds are equal numbers only for the same rows, whatever their texts say: both read them, or neither does.
+    picks = [
+        (each.run.data, replace(each.run.pick, labels=OWN, named=each.run.pick.reads_texts)) for each in (one, other)
+    ]
+    if counts[0] != counts[1] or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
+        first, second = (f"{shown}, each seen {seen:.3g} times" for shown, seen in zip(images, passes, strict=True))
         found["images"] = first, second
-    elif (one.trained.at_most or other.trained.at_most) and not _same_rows(one.run, other.run):
-        same = one.shown_images == other.shown_images
-        found["images"] = one.shown_images, other.shown_images + (", not counted yet" if same else "")
+    elif (one.trained.at_most or other.trained.at_most) and picks[0] != picks[1]:
+        found["images"] = images[0], images[1] + (", not counted yet" if images[0] == images[1] else "")
     ours, theirs = _values(one), _values(other)
     for name, pair in ((name, (ours[name], theirs[name])) for name in ours):
         unused = _UNREAD in pair and set(pair) <= _OFF  # which equals one that is off
@@ -156,12 +153,6 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
     return found | {name: (how[0][name], how[1][name]) for name in asked if how[0][name] != how[1][name]}
 
 
-def _same_rows(one: Run, other: Run) -> bool:
-    """Return whether two runs have the same rows whatever their texts say: both read them, or neither does."""
-    picks = [replace(run.pick, labels=OWN, named=run.pick.reads_texts) for run in (one, other)]
-    return one.data == other.data and picks[0] == picks[1]
-
-
 def _values(planned: Planned) -> dict[str, str]:
     """Return the data and the recipe of a run by name."""
     run, recipe = planned.run, planned.recipe
@@ -170,7 +161,12 @@ def _values(planned: Planned) -> dict[str, str]:
         rows = " + ".join(run.pick.domains)
         rows += f" without held-out classes in {run.pick.unseen}" if run.pick.unseen else ""
     start = run.init or "random weights"
-    values = {"data": run.data, "rows": rows, "starts from": start, "steps": planned.shown_steps}
+    values = {
+        "data": run.data,
+        "rows": rows,
+        "starts from": start,
+        "steps": up_to(planned.steps, planned.steps_at_most),
+    }
     unread = unread_values(recipe)
     for name, value in recipe_values(recipe).items():
         if name not in _SHOWN_OTHERWISE:

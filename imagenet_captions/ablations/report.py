@@ -140,11 +140,10 @@ class Report:
             own = [row for row in rows if (row.first, row.second) == (first, second)]
             return "\n".join(f"- {sentence(row)}" for row in own) or f"- Not compared: {otherwise}."
 
-        planned = {name: result.planned for name, result in factor.results.items()}
-        equal = check_fairness(factor.table, planned)
+        equal = check_fairness(factor.table, factor.results)
         for comparison, shared in zip(factor.table.comparisons, equal, strict=True):
             parts.append(f"**{comparison.question}** ({shared}.)")
-            apart = differences(comparison, factor.table, planned)
+            apart = differences(comparison, factor.table, factor.results)
             parts.append(escape(describe_differences(apart), longest=4000))
             parts.append(sentences(comparison.first, comparison.second, "one of the arms failed"))
         for curves in factor.table.curves:
@@ -160,16 +159,16 @@ class Report:
         columns = "arm,seed,images,steps,images seen,objective,starts from,classifier".split(",")
         rows = []
         for result in factor.results.values():
-            run, planned = result.run, result.planned
+            run = result.run
             accuracies = dict.fromkeys(self.tests, "failed" if result.failure else "—")
             for name in result.answers.keys() & accuracies.keys():
                 value, images = result.top1(name)
                 low, high = clopper_pearson(value, images)
                 accuracies[name] = f"{value:.1f} \\[{low:.1f}, {high:.1f}\\]"
             how = " ".join(filter(None, (run.classifier, run.prompts))) or "none: a stage"
-            counts = [f"{count:,}" for count in (planned.images, planned.steps, planned.seen)]
+            counts = [f"{count:,}" for count in (result.trained.count, result.steps, result.seen)]
             start = run.init or run.model_of or "random weights"
-            published = published_for(run, planned.recipe.model, self.data.get(run.data, 0))
+            published = published_for(run, result.recipe.model, self.data.get(run.data, 0))
             cells = [run.arm, str(run.seed), *counts, run.objective, start, how]
             cells = [*map(escape, cells), *accuracies.values()]
             rows.append([*cells, escape("; ".join(map(str, published))) or "—"])

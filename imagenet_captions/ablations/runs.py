@@ -10,7 +10,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.training.recipes import find_recipe
 
 if TYPE_CHECKING:
-    from imagenet_captions.ablations.rows import Domains
+    from imagenet_captions.ablations.inputs import Domains
 
 ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/reference/captions.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"

@@ -107,9 +107,9 @@ def write_report(folder: Path, factor: str, data: TrainingSet, sets: tuple[str, 
     generator = np.random.default_rng(0)
     settings = AblateSettings((factor,), {}, folder)
     results = {}
-    for name, planned in plan_runs(settings, [table], lambda run: Rows(data.rows, "ids")).items():
+    for name, planned in plan_runs(settings, [table], lambda *_: Rows(data.rows, "ids")).items():
         answers = {each: generator.random(2000) < 0.3 / (at + 1) for at, each in enumerate(sets)}
-        results[name] = RunResult(planned, answers)
+        results[name] = RunResult(**vars(planned), answers=answers)
     result = FactorResult(table, results, {})
     Report(folder, False, 1, {data.name: data.rows}, sets).write(folder / "report.md", [result])
     return (folder / "report.md").read_text(encoding="utf-8")

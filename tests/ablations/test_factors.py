@@ -28,6 +28,7 @@ from imagenet_captions.ablations.runs import (
     PRESETS,
     UNIFORM,
     Ask,
+    Pick,
     Run,
     Table,
     TrainingSet,
@@ -49,10 +50,10 @@ SETTINGS = AblateSettings(("size",), {}, Path("out"))
 def planned(table: Table, rows: int) -> dict[str, Planned]:
     """As many rows as each run asks for, with the pick in place of the ids' digest; 3 in 4 texts name a class."""
 
-    def rows_of(run: Run) -> Rows:
-        asked, named = min(run.pick.rows or rows, rows), run.pick.labels == FROM_TEXT or run.pick.named
-        count = run.pick.named_rows or (asked * 3 // 4 if named else asked)
-        return Rows(count, repr(replace(run.pick, rows=None, labels=OWN, named=named)))
+    def rows_of(_: str, pick: Pick) -> Rows:
+        asked = min(pick.rows or rows, rows)
+        count = pick.named_rows or (asked * 3 // 4 if pick.reads_texts else asked)
+        return Rows(count, repr(replace(pick, rows=None, labels=OWN, named=pick.reads_texts)))
 
     return plan_runs(SETTINGS, [table], rows_of)
 
@@ -87,7 +88,7 @@ def test_the_size_table_changes_the_images_and_not_the_steps() -> None:
     for data, sizes, batch in ((LABELLED, [4000, 2000, 1000], 50), (TrainingSet("tiny", 40, True), [40, 20, 10], 10)):
         table = make_table("size", ask(data))
         made = planned(table, data.rows)
-        assert [made[run.name].images for run in table.runs if run.objective == "contrastive"] == sizes
+        assert [made[run.name].trained.count for run in table.runs if run.objective == "contrastive"] == sizes
         assert len({(made[run.name].steps, made[run.name].seen) for run in table.runs}) == 1
         assert {run.objective for run in table.runs} == {"contrastive", "supervised"}
         assert {run.batch_size for run in table.runs} == {batch}

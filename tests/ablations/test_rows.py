@@ -14,15 +14,19 @@ import pytest
 
 from imagenet_captions.ablations.ablate import ablate
 from imagenet_captions.ablations.factors import make_table
-from imagenet_captions.ablations.inputs import Inputs, Rows, plan_mixed
-from imagenet_captions.ablations.micro import (
+from imagenet_captions.ablations.inputs import (
+    Domains,
+    Inputs,
+    Rows,
     assign_domains,
-    read_pixels,
-    shift_pixels,
-    with_texts,
+    choose_rows,
+    long_tail_counts,
+    nested_order,
+    plan_mixed,
+    text_labels,
 )
+from imagenet_captions.ablations.micro import read_pixels, shift_pixels, with_texts
 from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
-from imagenet_captions.ablations.rows import Domains, choose_rows, long_tail_counts, nested_order, text_labels
 from imagenet_captions.ablations.runs import DARK, LONG_TAIL, PRESETS, UNIFORM, Ask, Pick, Run, Table, TrainingSet
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.testing import read_answers
@@ -86,7 +90,7 @@ def test_a_smaller_sample_keeps_the_shares_of_domains_and_classes() -> None:
 @pytest.mark.parametrize(("preset", "before"), [("micro", "micro-"), ("paper", "")])
 def test_every_comparison_differs_in_the_mixture_alone(preset: str, before: str) -> None:
     table, settings = table_of(preset), AblateSettings(("domain",), {}, Path("out"))
-    planned = plan_runs(settings, [table], lambda run: Rows(run.pick.rows or 0, repr(run.pick)))
+    planned = plan_runs(settings, [table], lambda _, pick: Rows(pick.rows or 0, repr(pick)))
     assert len(check_fairness(table, planned)) == len(table.comparisons) == 3 * 4
     for comparison in table.comparisons:
         assert list(differences(comparison, table, planned)) == ["rows"]
