@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from imagenet_captions.ablations.factors import make_tables
 from imagenet_captions.ablations.inputs import Rows, plan_mixed
@@ -22,7 +22,7 @@ from imagenet_captions.ablations.plan import (
     throughput_of,
     up_to,
 )
-from imagenet_captions.ablations.runs import ALL_TEXT, Pick, Table, TrainingSet
+from imagenet_captions.ablations.runs import ALL_TEXT, Pick, TrainingSet
 from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_tests
 from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.images.examples import open_examples
@@ -39,7 +39,14 @@ def describe(settings: AblateSettings) -> str:
     """
     check_tests(settings)
     micro = settings.preset == "micro"
-    ask = settings.ask([_training_set(name, path) for name, path in settings.data.items()])
+    datasets = []
+    for name, path in settings.data.items():
+        if path.exists() or not path.name.isdecimal():
+            examples = open_examples(path)
+            datasets.append(TrainingSet(name, len(examples), examples.classes is not None))
+        else:
+            datasets.append(TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED))
+    ask = settings.ask(datasets)
     if DOMAIN in settings.factors:
         path = settings.data[ask.datasets[0].name]
         if not path.exists():
@@ -63,26 +70,30 @@ def describe(settings: AblateSettings) -> str:
     lines: list[str] = []
     for table in tables:
         own = [planned[run.name] for run in table.runs]
-        lines += [f"{table.factor}: {len(own)} runs", *_numbers(own, ask.mixed), *_published(own, sizes)]
-        lines += [*_comparisons(table, planned), ""]
+        lines += [f"{table.factor}: {len(own)} runs", *_numbers(own, ask.mixed)]
+        published = []
+        for each in own:
+            if numbers := published_for(each.run, each.recipe.model, sizes[each.run.data]):
+                published.append(f"  {each.run.name} will be compared with: {'; '.join(map(str, numbers))}")
+        lines += published or ["  no number was published for any of these runs"]
+        for comparison in table.comparisons:
+            apart = describe_differences(differences(comparison, table, planned))
+            lines.append(f"  {comparison.first} and {comparison.second}: {comparison.question} {apart}")
+        for curves in table.curves:
+            covered = "They are compared at an accuracy without shift that both cover, if there is one."
+            lines.append(f"  {curves.title}: {curves.question} {covered}")
+        lines.append("")
     lines += _notes([each for each in planned.values() if each.run.trains])
     if any(each.trained.at_most for each in planned.values()):
         named = any(each.run.pick.reads_texts for each in planned.values())
         what = "have the caption" + (", and how many texts name exactly one class," if named else "")
         lines.append(f"up to: how many rows {what} is known only when the texts are read")
-    return "\n".join(map(_wrapped, lines))
-
-
-def _wrapped(line: str) -> str:
-    indent = line[: len(line) - len(line.lstrip())] + "    "
-    return textwrap.fill(line, _WIDEST, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def _training_set(name: str, path: Path) -> TrainingSet:
-    if path.exists() or not path.name.isdecimal():
-        examples = open_examples(path)
-        return TrainingSet(name, len(examples), examples.classes is not None)
-    return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
+    wrapped = []
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())] + "    "
+        how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        wrapped.append(textwrap.fill(line, _WIDEST, subsequent_indent=indent, **how))
+    return "\n".join(wrapped)
 
 
 def _numbers(planned: Sequence[Planned], mixed: TrainingSet | None) -> Iterator[str]:
@@ -124,25 +135,6 @@ def _how(planned: Planned, mixed: TrainingSet | None) -> str:
     if run.pick.domains and mixed is not None and mixed.domains is not None:
         parts.append(f"rows {mixed.domains.describe(run.pick)}")
     return ", ".join(parts)
-
-
-def _published(planned: Sequence[Planned], sizes: Mapping[str, int]) -> list[str]:
-    found = {each.run.name: published_for(each.run, each.recipe.model, sizes[each.run.data]) for each in planned}
-    lines = [
-        f"  {name} will be compared with: {'; '.join(map(str, numbers))}" for name, numbers in found.items() if numbers
-    ]
-    return lines or ["  no number was published for any of these runs"]
-
-
-def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
-    for each in table.comparisons:
-        found = describe_differences(differences(each, table, planned))
-        yield f"  {each.first} and {each.second}: {each.question} {found}"
-    for curves in table.curves:
-        yield (
-            f"  {curves.title}: {curves.question} They are compared at an accuracy without shift that both cover, if "
-            "there is one."
-        )
 
 
 def _notes(trained: Sequence[Planned]) -> list[str]:

@@ -29,6 +29,7 @@ from imagenet_captions.ablations.comparing import (
     write_rows,
 )
 from imagenet_captions.ablations.plan import check_fairness, describe_differences, differences, published_for
+from imagenet_captions.ablations.runs import Comparison, Curves
 from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.evaluation.drawing import (
     COLORS,
@@ -136,20 +137,17 @@ class Report:
         parts += [f"### {name}: what the models were given", given]
         parts += [f"### {name}: comparisons", escape(factor_sentence(rows), longest=4000)]
 
-        def sentences(first: str, second: str, otherwise: str) -> str:
-            own = [row for row in rows if (row.first, row.second) == (first, second)]
-            return "\n".join(f"- {sentence(row)}" for row in own) or f"- Not compared: {otherwise}."
-
         equal = check_fairness(factor.table, factor.results)
+        compared: list[tuple[Comparison | Curves, str, str, str]] = []
         for comparison, shared in zip(factor.table.comparisons, equal, strict=True):
-            parts.append(f"**{comparison.question}** ({shared}.)")
-            apart = differences(comparison, factor.table, factor.results)
-            parts.append(escape(describe_differences(apart), longest=4000))
-            parts.append(sentences(comparison.first, comparison.second, "one of the arms failed"))
-        for curves in factor.table.curves:
-            parts.append(f"**{curves.question}** ({curves.title}.)")
-            missing = "fewer than three sizes are finished, or no test set has a shift"
-            parts.append(sentences(curves.first, curves.second, missing))
+            apart = describe_differences(differences(comparison, factor.table, factor.results))
+            compared.append((comparison, shared, apart, "one of the arms failed"))
+        missing = "fewer than three sizes are finished, or no test set has a shift"
+        compared += [(curves, curves.title, "", missing) for curves in factor.table.curves]
+        for each, shared, apart, otherwise in compared:
+            own = [row for row in rows if (row.first, row.second) == (each.first, each.second)]
+            parts += [f"**{each.question}** ({shared}.)", escape(apart, longest=4000)]
+            parts.append("\n".join(f"- {sentence(row)}" for row in own) or f"- Not compared: {otherwise}.")
         matched = [row for row in rows if row.kind == MATCHED and row.images]
         columns = ["arm", "other arm", "quantity", "difference in points"]
         cells = [[row.first, row.second, row.quantity, _within(row.value, row.low, row.high)] for row in matched]

@@ -126,7 +126,6 @@ class AblateSettings:
 
     def __post_init__(self) -> None:
         from imagenet_captions.evaluation.classifiers import read_prompts
-        from imagenet_captions.evaluation.robustness.tables import SHIFTS
 
         check(self)
         for factor in self.factors:
@@ -137,9 +136,6 @@ class AblateSettings:
         for size in self.sizes or ():
             if not (0 < size <= 1 or (size >= 2 and size % 1 == 0)):
                 raise InputError(f"`sizes` must be shares up to 1 or whole numbers of images, not {size:g}")
-        for name in self.tests or {}:
-            if name in {shift.same_classes for shift in SHIFTS}:
-                raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
             raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
         if self.prompts is not None:
