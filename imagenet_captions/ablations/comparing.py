@@ -117,18 +117,18 @@ class Measured:
     images: int
     marks: Mapping[str, str] = field(default_factory=dict)
 
-    def difference(self, pairs: Sequence[tuple[str, str]]) -> Estimate:
-        """Return the mean difference of two arms, of which each pair holds the runs of a seed.
 
-        A draw is the same images, and the same fit of the baseline, for both arms.
-        """
-        gaps = np.stack([self.values[first] - self.values[second] for first, second in pairs], axis=1)
-        by_seed, drawn = tuple(gaps[0].tolist()), gaps[1:]
-        mean = drawn.mean(axis=1)
-        if len(pairs) == 1:
-            return Estimate(by_seed[0], *middle(mean), _normal_p(by_seed[0], float(mean.std(ddof=1))), by_seed)
-        apart = (drawn - mean[:, None]).var(axis=0, ddof=1).sum() / (len(pairs) - 1) / len(pairs)
-        return over_seeds_and_images(by_seed, float(mean.var(ddof=1)), float(apart))
+def mean_difference(gaps: Floats) -> Estimate:
+    """Return the mean difference of two arms, from the gaps of their seeds and then those in draws, [1 + draws, seeds].
+
+    A draw is the same images, and the same fit of the baseline, for both arms.
+    """
+    by_seed, drawn = tuple(gaps[0].tolist()), gaps[1:]
+    mean = drawn.mean(axis=1)
+    if len(by_seed) == 1:
+        return Estimate(by_seed[0], *middle(mean), _normal_p(by_seed[0], float(mean.std(ddof=1))), by_seed)
+    apart = (drawn - mean[:, None]).var(axis=0, ddof=1).sum() / (len(by_seed) - 1) / len(by_seed)
+    return over_seeds_and_images(by_seed, float(mean.var(ddof=1)), float(apart))
 
 
 def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
@@ -275,17 +275,16 @@ def compare_arms(
         else:
             robustness = effective_robustness(runs, tests)
         leads = comparison.on in tests  # then the accuracy there answers the question
-        found = [
-            row(
-                kind=EFFECTIVE,
-                quantity=name,
-                headline=name == _headline(robustness) and not leads,
-                mark=worst([measured.marks.get(run, "") for run in runs]),
-                images=measured.images,
-                **asdict(measured.difference(pairs)),
-            )
-            for name, measured in robustness.items()
-        ]
+        found = []
+        for name, measured in robustness.items():
+            gaps = [measured.values[first] - measured.values[second] for first, second in pairs]
+            values = {
+                "headline": name == _headline(robustness) and not leads,
+                "mark": worst([measured.marks.get(run, "") for run in runs]),
+                "images": measured.images,
+                **asdict(mean_difference(np.stack(gaps, axis=1))),
+            }
+            found.append(row(kind=EFFECTIVE, quantity=name, **values))
         about = (comparison.on, tests[0]) if comparison.on in tests[1:] else tuple(tests)
         accuracies = {f"{HELD_OUT if name in factor.held_out else ACCURACY} on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
@@ -336,18 +335,17 @@ def compare_curves(factor: FactorResult, tests: Sequence[str], micro: bool) -> I
         at = (low + high) / 2
         for quantity, sets in quantities.items():
             columns = [1 + shifts.index(name) for name in sets]
-            values = {
-                f"{number}-{seed}": inverse_logit(interpolate(each[..., 0], each[..., columns], at)).mean(axis=1)
-                for number, curve in enumerate(points)
-                for seed, each in enumerate(curve)
-            }
-            pairs = [(f"0-{seed}", f"1-{seed}") for seed in range(len(points[0]))]
+            gaps = []
+            for both_curves in zip(*points, strict=True):  # those of a seed
+                found = [interpolate(each[..., 0], each[..., columns], at) for each in both_curves]
+                one, other = (inverse_logit(values).mean(axis=1) for values in found)
+                gaps.append(one - other)
             images = [len(both[0][0][0].answers[name]) for name in sets]
             yield row(
                 quantity=f"{quantity} at {inverse_logit(at):.2f} % on {clean}",
                 headline=quantity == _headline(quantities),
                 images=images[0] if micro else sum(images),
-                **asdict(Measured(values, 0).difference(pairs)),
+                **asdict(mean_difference(np.stack(gaps, axis=1))),
             )
 
 

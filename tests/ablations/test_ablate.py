@@ -255,9 +255,7 @@ def test_inputs_in_the_output_are_refused_before_anything(asked: AblateSettings,
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
 
 
-def test_places_need_names_of_their_own() -> None:
-    found = parse_places(["a=/x/y.csv", "/x/Some File.parquet"], "data")
-    assert found == {"a": Path("/x/y.csv"), "some-file": Path("/x/Some File.parquet")}
-    for given in (["a=/x", "a=/y"], ["../a=/x"], ["A B=/x"]):
-        with pytest.raises(InputError):
-            parse_places(given, "data")
+@pytest.mark.parametrize("given", [["a=/x", "a=/y"], ["../a=/x"], ["A B=/x"]])
+def test_places_need_names_of_their_own(given: list[str]) -> None:
+    with pytest.raises(InputError):
+        parse_places(given, "data")

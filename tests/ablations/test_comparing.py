@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from imagenet_captions.ablations.comparing import (
     interpolate,
     line_through,
     logit,
+    mean_difference,
     sentence,
     write_rows,
 )
@@ -53,6 +55,10 @@ from tests.ablations.made import read_rows
 def row(found: Estimate, first: str = "a", second: str = "b", headline: bool = False) -> Row:
     cells = {"kind": ACCURACY, "quantity": "accuracy on clean", "headline": headline, "images": 1000}
     return Row(factor="size", first=first, second=second, **cells, **asdict(found))
+
+
+def of_arms(values: Mapping[str, Floats], pairs: list[tuple[str, str]]) -> Estimate:
+    return mean_difference(np.stack([values[first] - values[second] for first, second in pairs], axis=1))
 
 
 def of(value: float, low: float, high: float, p_value: float, seeds: int = 1) -> Estimate:
@@ -141,15 +147,15 @@ def test_a_joint_interval_carries_images_seeds_and_fit() -> None:
     generator = np.random.default_rng(0)
     images, fits = (np.concatenate([[0.0], generator.normal(0, size, 1000)]) for size in (1, 2))
     joint = {"a": 10 + images + fits, "b": 8 + images + fits, "c": 10 + fits, "d": np.full(1001, 8.0)}
-    measured = Measured(joint | {"e": np.full(1001, 10.0), "f": np.full(1001, 14.0)}, 100)
-    paired = measured.difference([("a", "b")])
+    values = joint | {"e": np.full(1001, 10.0), "f": np.full(1001, 14.0)}
+    paired = of_arms(values, [("a", "b")])
     assert (paired.value, round(paired.low, 6), round(paired.high, 6)) == (2.0, 2.0, 2.0), "one draw for both arms"
-    alone = measured.difference([("c", "d")])
+    alone = of_arms(values, [("c", "d")])
     assert alone.high - alone.low == pytest.approx(2 * 1.96 * 2, rel=0.1)
-    spread = measured.difference([("e", "d"), ("f", "d")])
+    spread = of_arms(values, [("e", "d"), ("f", "d")])
     assert (spread.value, spread.by_seed) == (4.0, (2.0, 6.0))
     assert spread.high - spread.value == pytest.approx(12.706 * 2, rel=1e-3), "Student's t with one degree of freedom"
-    images = measured.difference([("a", "d"), ("a", "d")])
+    images = of_arms(values, [("a", "d"), ("a", "d")])
     assert images.high - images.value == pytest.approx(1.96 * np.sqrt(1 + 4), rel=0.1), "seeds that agree"
 
 
@@ -173,7 +179,7 @@ def test_the_papers_differences_rest_on_the_fits_of_its_table() -> None:
             value, *draws = found[f"{of} {column}"].values[model.result.model]
             assert value == pytest.approx(shift.value)
             assert middle(draws) == pytest.approx(shift.interval, abs=0.6)
-    paired = found[f"{of} imagenet-v2"].difference([("a-s0", "b-s0")])
+    paired = of_arms(found[f"{of} imagenet-v2"].values, [("a-s0", "b-s0")])
     gap = answers["a-s0"]["imagenet-v2"].mean() - answers["b-s0"]["imagenet-v2"].mean()
     assert paired.value == pytest.approx(100 * float(gap))
     assert paired.high - paired.low < 3, "both arms have the images and the fit of a draw"

@@ -127,18 +127,6 @@ def test_the_distribution_table_changes_which_images_and_not_how_many() -> None:
     ]
 
 
-@pytest.mark.parametrize("preset", ["micro", "paper"])
-def test_the_train_language_table_changes_the_text_and_not_the_images(preset: str) -> None:
-    table = make_table("train-language", ask(LABELLED, preset=preset))
-    arms = by_arm(table)
-    captions = {arms[arm].caption for arm in ("clip", "clip-title", "clip-title-tags", "clip-templates")}
-    assert len(captions) == 4
-    assert len({run.pick for run in table.runs}) == 1
-    equal, clip = arms["supervised-matched"], arms["clip"]
-    assert (equal.objective, equal.caption) == ("supervised", "")
-    assert (equal.batch_size, equal.epochs, equal.seed) == (clip.batch_size, clip.epochs, clip.seed)
-
-
 def test_the_test_language_table_has_one_training() -> None:
     table = make_table("test-language", ask(LABELLED))
     assert [run.name for run in table.runs if run.trains] == ["micro-clip-s0"]
