@@ -1,7 +1,4 @@
-"""Run an ablation from its settings to its report.
-
-Every file in OUT is whole or not there, so that a killed ablation goes on with the same command.
-"""
+"""Run an ablation from its settings to its report; a killed one goes on with the same command."""
 
 from __future__ import annotations
 
@@ -112,10 +109,7 @@ def ablate(settings: AblateSettings) -> Path | None:
 
 
 class Processes:
-    """The processes of an ablation: all train every run together, and the first one alone does everything else.
-
-    When one fails, all are ended, and the same command goes on.
-    """
+    """The processes of an ablation: all train every run together, and the first one alone does everything else."""
 
     def __init__(self) -> None:
         self.first = process_rank() == 0
@@ -321,11 +315,8 @@ def run_missing(experiment: Experiment, processes: Processes) -> dict[str, str]:
 
 
 def _train(experiment: Experiment, planned: Planned, where: str, processes: Processes) -> None:
-    """Train a run, or resume it, unless it is trained already.
-
-    A finished run names its data by digests, not by places, so that an ablation's folder can be moved.
-    """
     run, settings = planned.run, experiment.train_settings(planned)
+    # Data is named by digests, not by places, so that an ablation's folder can be moved.
     asked = {"ids": planned.trained.digest, "init": run.init, "seed": run.seed, "steps": settings.steps}
     asked = json.loads(json.dumps({**asked, **recipe_values(planned.recipe)}))
     if before := experiment.record(run.name).training:
@@ -352,7 +343,6 @@ def _train(experiment: Experiment, planned: Planned, where: str, processes: Proc
 
 
 def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) -> None:
-    """Test a run, and keep samples of what the first of an arm was given; metrics.json is written last."""
     run, settings, inputs = planned.run, experiment.settings, experiment.inputs
     metrics = experiment.folder(run.name) / METRICS
     metrics.unlink(missing_ok=True)
@@ -369,7 +359,6 @@ def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) ->
 
 
 def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) -> FactorResult:
-    """Return the results of a table, with notes on its mixtures of domains and on labels that were read from texts."""
     domains, inputs, notes, masks = experiment.inputs.domains, experiment.inputs, [], {}
     if table.factor == DOMAIN and domains is not None:
         # Test sets of other names, such as imagenet, are left whole; in miniature all are of domains.

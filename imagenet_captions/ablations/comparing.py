@@ -1,8 +1,4 @@
-"""Compare arms on the same test images: differences in accuracy and in effective robustness, and sentences about them.
-
-With several seeds a difference is one for new seeds and new images (`over_seeds_and_images`). With one seed it is
-between two trained models: McNemar's test and Bonett and Price's interval for accuracies, else a bootstrap.
-"""
+"""Compare arms on the same test images in accuracy and in effective robustness, and tell it in sentences."""
 
 from __future__ import annotations
 
@@ -133,6 +129,9 @@ def mean_difference(gaps: Floats) -> Estimate:
 
 def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Estimate:
     """Return the mean difference between two arms' scores, [seeds, images], on the same images.
+
+    With several seeds it is one for new seeds and images. With one it is between two trained models, by McNemar's test
+    and Bonett and Price's interval.
 
     >>> right, wrong = np.ones(100), np.zeros(100)
     >>> found = difference([right], [np.concatenate([right[:90], wrong[:10]])])

@@ -23,7 +23,7 @@ from imagenet_captions.ablations.plan import (
     up_to,
 )
 from imagenet_captions.ablations.runs import ALL_TEXT, Pick, TrainingSet
-from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_tests
+from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_there
 from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.config import PRESETS, config_of
@@ -37,7 +37,7 @@ def describe(settings: AblateSettings) -> str:
 
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
-    check_tests(settings)
+    check_there(settings.tests or {}, "`tests`")
     micro = settings.preset == "micro"
     datasets = []
     for name, path in settings.data.items():
@@ -97,7 +97,6 @@ def describe(settings: AblateSettings) -> str:
 
 
 def _numbers(planned: Sequence[Planned], mixed: TrainingSet | None) -> Iterator[str]:
-    """Yield a row of numbers for each run, and below it how it is trained and tested."""
     rows = [_COLUMNS]
     for each in planned:
         found, time = throughput_of(each.recipe), "-"
@@ -124,7 +123,6 @@ def _hours(seconds: float) -> str:
 
 
 def _how(planned: Planned, mixed: TrainingSet | None) -> str:
-    """Return how a run is trained, from which weights, and how it is tested."""
     run = planned.run
     parts = []
     if run.trains:
@@ -138,7 +136,6 @@ def _how(planned: Planned, mixed: TrainingSet | None) -> str:
 
 
 def _notes(trained: Sequence[Planned]) -> list[str]:
-    """Return the sum of the trainings, and which throughputs of GPUs were reported."""
     seen = up_to(sum(each.seen for each in trained), any(each.steps_at_most for each in trained))
     lines = [f"{len(trained)} trainings, {seen} images seen"]
     found = [throughput_of(each.recipe) for each in trained]

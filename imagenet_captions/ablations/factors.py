@@ -1,7 +1,4 @@
-"""The paper's five factors and `domain`; each is a table of runs that differ in that factor alone.
-
-docs/design/experiments.md says what the paper did, and where a table differs from it.
-"""
+"""The paper's five factors and `domain`, as tables of runs that differ in one; see docs/design/experiments.md."""
 
 from __future__ import annotations
 
@@ -57,11 +54,7 @@ def make_table(factor: str, ask: Ask) -> Table:
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
-    """Return the tables of the factors.
-
-    Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
-    about the first.
-    """
+    """Return the tables of the factors; of several, only the size and the distribution are about all data sets."""
     first = replace(ask, datasets=ask.datasets[:1])
     whole = [each for each in factors if each in ("size", "distribution") or len(factors) == 1]
     return tuple(make_table(each, ask if each in whole else first) for each in factors)
@@ -140,7 +133,6 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
 
 
 def _curves(ask: Ask) -> list[Curves]:
-    """Return the comparisons of the data sets along their sizes, each with the first one."""
     first, *others = ask.datasets
     return [
         Curves(
@@ -159,10 +151,7 @@ def _curves(ask: Ask) -> list[Curves]:
 
 
 def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
-    """Return the distributions by name: data sets of equal size, or one pool redistributed, as a share of its rows.
-
-    With sizes these are all sizes of all data sets.
-    """
+    """Return the distributions by name: all sizes of data sets, data sets of equal size, or one pool redistributed."""
     if len(ask.datasets) > 1 and ask.sizes:
         return {
             f"{data.name}-{rows}": (data, Pick(rows=rows), share)

@@ -1,7 +1,4 @@
-"""The inputs of the runs, made once and kept: lists of ids, labels read from texts, and the sets of the micro preset.
-
-Everything is whole or not there, and the same for the same data and seed, so a killed ablation finds it again.
-"""
+"""The rows that runs train on, chosen once and kept: seeded samples, skewed ones, labels read from texts, domains."""
 
 from __future__ import annotations
 
@@ -81,7 +78,8 @@ class Inputs:
             made = self.datasets[found.name] = self.folder / f"{found.name}.parquet"
             if not made.is_file():
                 labels, classes, domains = examples.labels, require_classes(examples), assign_domains(examples)
-                write_examples(made, examples, labels, classes, DOMAIN_TEXTS, examples.texts, domains)
+                texts = [examples.texts(row) for row in range(len(examples))]
+                write_examples(made, examples, labels, classes, DOMAIN_TEXTS, texts, domains)
         return found
 
     def rows(self, name: str, pick: Pick) -> Rows:
@@ -102,7 +100,6 @@ class Inputs:
         return self.datasets[name] if rows.data is None else self.folder / rows.data
 
     def _choose(self, name: str, pick: Pick) -> tuple[set[str], Rows]:
-        """Return the ids of a pick's rows, and what is known of them."""
         examples = self.examples(self.datasets[name])
         if len({examples.image_id(row) for row in range(len(examples))}) != len(examples):
             raise InputError(f"{examples.source} has image ids twice, so its rows cannot be identified; correct it")
@@ -215,10 +212,7 @@ def nested_order(ids: Sequence[str], labels: Integers, seed: int) -> list[int]:
 
 
 def choose_rows(ids: Sequence[str], labels: Integers, pick: Pick, luma: Callable[[int], float]) -> list[int]:
-    """Return the rows of a pick in ascending order; `luma` returns the mean brightness of a row's image.
-
-    Raises InputError if there are too few rows, or if a skewed sample has no classes to keep even.
-    """
+    """Return the rows of a pick in ascending order; `luma` returns the mean brightness of a row's image."""
     kind, rows = pick.kind, pick.rows
     order = nested_order(ids, labels, pick.seed)
     if rows is None or (kind == UNIFORM and rows >= len(ids)):

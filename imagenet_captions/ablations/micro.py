@@ -1,10 +1,4 @@
-"""The data of micro ablations: texts made for images that have none, test images under shifts, and domains.
-
-Texts differ as Flickr's do: names and synonyms, looks that are really the image's, scenes that hint at the class, and
-words that say nothing. The second column of micro_words.tsv is the class, or the value of an attribute, that a text
-goes with. In sentences `{subject}` is the class's name or a synonym, `{look}` an attribute of the image, and the other
-fields are drawn from the list of that name. Shifts are arithmetic on pixels, and say nothing about natural ones.
-"""
+"""The data of micro ablations: texts made for images that have none, and test images under artificial shifts."""
 
 from __future__ import annotations
 
@@ -12,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,12 +55,12 @@ def read_attributes(pixels: Pixels) -> dict[str, str]:
     edges[:-1] += np.abs(np.diff(luma, axis=0))
     total = float(edges.sum())
 
-    def inside(part: int) -> float:
+    inside = {}  # of the edges, those that are not in the outer part of a side
+    for part in (4, 8):
         down, across = edges.shape[0] // part, edges.shape[1] // part
-        return float(edges[down : edges.shape[0] - down, across : edges.shape[1] - across].sum())
-
-    framing = "close" if total - inside(8) > CLOSE * total else ""
-    if inside(4) > SMALL * total:
+        inside[part] = float(edges[down : edges.shape[0] - down, across : edges.shape[1] - across].sum())
+    framing = "close" if total - inside[8] > CLOSE * total else ""
+    if inside[4] > SMALL * total:
         framing = "small"
     if total < luma.size:  # less than one level a pixel is a plain surface without a subject
         framing = ""
@@ -115,7 +109,10 @@ _LONGEST_NAME = 80
 
 @cache
 def read_words() -> dict[tuple[str, str], list[str]]:
-    """Return the lists of micro_words.tsv by name and by what they go with, in the order of the file.
+    """Return the lists of micro_words.tsv by name and by the class, or the value of an attribute, that they go with.
+
+    In sentences `{subject}` is the class's name or a synonym, `{look}` an attribute of the image, and the other fields
+    are drawn from the list of that name.
 
     >>> read_words()["synonym", "dog"]
     ['puppy', 'pup', 'hound']
@@ -263,13 +260,10 @@ def with_texts(source: Path, made: Path) -> Path:
     examples = open_examples(source)
     if any(examples.texts(row) != Texts() for row in range(len(examples))):
         return source
-    classes = require_classes(examples)
-
-    def texts(row: int) -> Texts:
+    classes, texts = require_classes(examples), []
+    for row, label in enumerate(examples.labels.tolist()):
         image_id = examples.image_id(row)
-        pixels = read_pixels(examples.image(row), image_id)
-        return micro_texts(pixels, classes[int(examples.labels[row])].name, image_id)
-
+        texts.append(micro_texts(read_pixels(examples.image(row), image_id), classes[label].name, image_id))
     write_examples(made, examples, examples.labels, classes, TEXTS, texts)
     return made
 
@@ -301,8 +295,8 @@ def write_examples(
     labels: Integers,
     classes: Sequence[Class],
     columns: Sequence[pa.Field] = (),
-    texts: Callable[[int], Texts] | None = None,
-    domains: Sequence[str] | None = None,
+    texts: Sequence[Texts] = (),
+    domains: Sequence[str] = (),
 ) -> None:
     """Write the examples that have a label as Parquet that `datasets` knows the features of.
 
@@ -329,7 +323,7 @@ def write_examples(
             "label": label,
             "class_name": classes[label].name,
             "domain": domain,
-            **(vars(texts(at)) if texts else {}),
+            **(vars(texts[at]) if texts else {}),
         }
 
     rows = map(row_of, np.flatnonzero(labels >= 0).tolist())

@@ -44,10 +44,7 @@ def up_to(number: int, is_bound: bool) -> str:
 def plan_runs(
     settings: AblateSettings, tables: Iterable[Table], rows_of: Callable[[str, Pick], Rows]
 ) -> dict[str, Planned]:
-    """Return all runs of the tables once, by name, each after the runs that it needs.
-
-    `rows_of` returns the rows of a data set. Raises InputError for batches that the devices cannot share.
-    """
+    """Return all runs of the tables once, by name, each after the runs that it needs."""
     found: dict[str, Planned] = {}
     for run in (run for table in tables for run in table.runs):
         if run.name in found:
@@ -90,23 +87,22 @@ def make_recipe(run: Run, settings: AblateSettings) -> Recipe:
 
 def check_fairness(table: Table, planned: Mapping[str, Planned]) -> list[str]:
     """Return a line on what each comparison's arms share; raises InputError if they differ where they must not."""
-
-    def facts(run: Run) -> dict[str, object]:
+    facts: dict[str, dict[str, object]] = {}
+    for run in table.runs:
         of = planned[run.name]
         images = of.trained.count, of.trained.digest
-        return {MODEL: run.model_of or run.name, IMAGES: images, STEPS: of.steps, SEED: run.seed}
-
+        facts[run.name] = {MODEL: run.model_of or run.name, IMAGES: images, STEPS: of.steps, SEED: run.seed}
     arms, lines = table.arms(), []
     for comparison in table.comparisons:
         pairs = list(zip(arms[comparison.first], arms[comparison.second], strict=True))
         for kind in comparison.equal:
-            if any(facts(one)[kind] != facts(other)[kind] for one, other in pairs):
-                first, second = (f"{run.name} has {facts(run)[kind]}" for run in pairs[0])
+            if any(facts[one.name][kind] != facts[other.name][kind] for one, other in pairs):
+                first, second = (f"{run.name} has {facts[run.name][kind]}" for run in pairs[0])
                 raise InputError(
                     f"{comparison.first} and {comparison.second} have to share their {kind} and do not: "
                     f"{first}, {second}; give data in which all rows can be used by both"
                 )
-        one, other = map(facts, pairs[0])
+        one, other = (facts[run.name] for run in pairs[0])
         same = [kind for kind in one if one[kind] == other[kind]]
         apart = [kind for kind in (IMAGES, STEPS) if kind not in same]
         line = f"{comparison.first} and {comparison.second} share {', '.join(same) or 'nothing'}"
@@ -154,7 +150,6 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
 
 
 def _values(planned: Planned) -> dict[str, str]:
-    """Return the data and the recipe of a run by name."""
     run, recipe = planned.run, planned.recipe
     rows = "an even sample" if run.pick.kind == UNIFORM else f"the {run.pick.kind} sample"
     if run.pick.domains:

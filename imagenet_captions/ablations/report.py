@@ -119,7 +119,6 @@ class Report:
         write_text(path, "\n\n".join(filter(None, paragraphs)) + "\n")
 
     def _section(self, factor: FactorResult, baseline: Mapping[str, RunResult], rows: Sequence[Row]) -> list[str]:
-        """Return the paragraphs of a factor."""
         name = factor.table.factor
         failures = [result for result in factor.results.values() if result.failure]
         parts = [f"## {name}: {_QUESTIONS[name]}", f"### {name}: runs", self._runs(factor)]
@@ -257,10 +256,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 def draw_shifts(
     shown: Sequence[tuple[str, RunResult]], baseline: Sequence[str], clean: str, shifts: Sequence[str], path: Path
 ) -> None:
-    """Draw a panel for each shift and one for their mean; the same results give the same bytes.
-
-    `shown` are the runs by their name in the legend. The line goes through those of the baseline.
-    """
+    """Draw a panel for each shift and one for their mean; `shown` are the runs with their names in the legend."""
     arms = list(dict.fromkeys(arm for arm, _ in shown))
     panels = {shift: [shift] for shift in shifts}
     if len(shifts) > 1:

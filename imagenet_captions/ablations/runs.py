@@ -58,7 +58,6 @@ class Run:
     """One row of the table: what is trained, on which rows, and how it is tested.
 
     `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
-
     `caption` is the template of the texts that a contrastive run sees. `init` names the run whose weights this one
     starts from; `model_of` the run whose model this one classifies with, without training of its own; `steps_of` the
     run whose number of steps it takes in place of its epochs.

@@ -66,12 +66,7 @@ def parse_sizes(text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class AblateSettings:
-    """The factors and the preset of an ablation; `data` and `tests` are places by name, `seeds` the number of seeds.
-
-    `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
-    `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
-    of small images get one. `keep_every` epochs a checkpoint of each run is kept.
-    """
+    """The factors and the preset of an ablation, its data and test sets by name, and what is done otherwise."""
 
     factors: tuple[str, ...] = argument(
         "The factor to vary; `all` runs the paper's five, with all but the distribution on the first data set; domain "
@@ -167,11 +162,11 @@ class _Record:
     format: int = 1
 
 
-def check_tests(settings: AblateSettings) -> None:
-    """Refuse test sets that are not there."""
-    for name, path in (settings.tests or {}).items():
+def check_there(places: Mapping[str, Path], what: str) -> None:
+    """Refuse data or test sets that are not there, and patterns whose files are not."""
+    for name, path in places.items():
         if expand_pattern(path) is None:
-            require_there(path, f"`tests` {name}:")
+            require_there(path, f"{what} {name}:")
 
 
 def check_settings(settings: AblateSettings) -> _Record:
@@ -185,10 +180,8 @@ def check_settings(settings: AblateSettings) -> _Record:
     out, tests = settings.out, settings.tests or {}
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
-    for name, path in settings.data.items():
-        if expand_pattern(path) is None:
-            require_there(path, f"the data {name}:")
-    check_tests(settings)
+    check_there(settings.data, "the data")
+    check_there(tests, "`tests`")
     check_folder(out, [*settings.data.values(), *tests.values()])
     factors = {factor: sorted(settings.data) for factor in settings.factors}
     data = {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()}
