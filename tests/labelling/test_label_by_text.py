@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +25,8 @@ from imagenet_captions.labelling.label import label_by_text
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from tests.command_line import blocks, invoke, run_lines, succeed
 from tests.packager.made import tar_of
+from tests.sources.made_yfcc import row as photo
+from tests.sources.made_yfcc import write
 
 TENCH, GOLDFISH, CRANE = "n01440764", "n01443537", "n02012849"
 # caption, true wnid
@@ -250,24 +251,17 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     assert report["known_class"] == 1  # by wnid; where some samples have one, the others' class is not known
 
 
-def yfcc_line(number: int, title: str, tags: str = "", marker: int = 0, old: bool = False) -> str:
-    fields = [str(number), str(5_000_000_000 + number), "0" * 32, "1@N00", "Some+Body", "2009-05-01 12:00:00.0", "1241",
-              "Canon", quote_plus(title), quote_plus("<b>a & b</b>"), tags, "", "", "", "", "http://page/", "http://img",
-              "Attribution License", "http://l", "1", "1", "aa", "bb", "jpg", str(marker)]  # fmt: skip
-    return "\t".join(fields[1:2] + fields[3:] if old else fields) + "\n"
-
-
-@pytest.mark.parametrize(("ending", "old"), [("", True), (".bz2", False), (".gz", False)])
-def test_yfcc_metadata(tmp_path: Path, ending: str, old: bool) -> None:
-    lines = [yfcc_line(0, "A tench + 1%", old=old), yfcc_line(1, "", "gold+fish,goldfish,caf%C3%A9", old=old),
-             yfcc_line(2, "tench", marker=1, old=old), "half a line\t\n", yfcc_line(3, "nothing", old=old)]  # fmt: skip
-    pack = {".bz2": bz2.compress, ".gz": gzip.compress}.get(ending, bytes)
-    path = tmp_path / f"yfcc100m_dataset{ending}"
-    path.write_bytes(pack("".join(lines).encode()))
+@pytest.mark.parametrize("form", ["old", "bz2", "gz"])
+def test_yfcc_metadata(tmp_path: Path, form: str) -> None:
+    tench = photo("50", "A tench + 1%", tags="", owner_name="Some Body", description="<b>a & b</b>")
+    others = [photo("52", "tench", marker="1"), photo("53", "nothing", tags="")]
+    path = write(tmp_path, form, [tench, photo("51", "", tags="gold fish,goldfish,café"), *others])
+    with path.open("ab") as opened:
+        opened.write({"bz2": bz2.compress, "gz": gzip.compress}.get(form, bytes)(b"half a line\t\n"))
     rows, report = label(path)
     assert [(row["photo_id"], row["title"], row["tags"], row["label"]) for row in rows] == [
-        ("5000000000", "A tench + 1%", [], 0),
-        ("5000000001", "", ["gold fish", "goldfish", "café"], 1),
+        ("50", "A tench + 1%", [], 0),
+        ("51", "", ["gold fish", "goldfish", "café"], 1),
     ]
     assert (rows[0]["owner_name"], rows[0]["description"]) == ("Some Body", "<b>a & b</b>")
     assert report["skipped"] == {"a video": 1, "not a line of 25 or 23 fields": 1}
