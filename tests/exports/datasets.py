@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from imagenet_captions.packager.package import PackageSettings, package
-from tests.packager.made import write_captions
+from tests.packager.made import caption_row, write_rows
 
 TENCH = "n01440764"
 
@@ -39,11 +36,10 @@ def dataset(
     columns: Mapping[str, Sequence[Any]] | None = None,
 ) -> Path:
     """A dataset of one row a caption, other columns as given."""
-    file = write_captions(folder / "captions.parquet", ids(len(captions)))
-    table = pq.read_table(file)
-    for name, values in {"caption": captions, "owner": ["9@N00"] * len(captions), **(columns or {})}.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
-    pq.write_table(table, file)
-    package(file, folder / "dataset", PackageSettings(images=images))
+    given = {"caption": captions, "owner": ["9@N00"] * len(captions), **(columns or {})}
+    rows = [caption_row(image_id) for image_id in ids(len(captions))]
+    for name, values in given.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    package(write_rows(folder / "captions.parquet", rows), folder / "dataset", PackageSettings(images=images))
     return folder / "dataset"

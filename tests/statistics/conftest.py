@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.outcomes import Outcome, outcome_rows, outcomes_path
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS
-from tests.packager.made import IDS, images, train_folder, write_captions
+from tests.packager.made import IDS, caption_row, images, train_folder, write_rows
 
 HOSTILE = '<script>document.title="owned";alert(1)</script>'
 TEXTS = {
@@ -25,27 +23,22 @@ TEXTS = {
 }
 
 
-def rows_of(path: Path) -> list[dict[str, object]]:
-    """The rows of a captions file, with the texts above in the first ones; captions are title and description."""
-    rows: list[dict[str, object]] = pq.read_table(write_captions(path)).to_pylist()
-    for number, row in enumerate(rows):
-        if row["image_id"] in TEXTS:
-            title, description, tags = TEXTS[str(row["image_id"])]
-            row |= {"title": title, "description": description, "tags": tags}
-        row["caption"] = " ".join(filter(None, [str(row["title"]), str(row["description"])]))
+def rows() -> Iterator[dict[str, object]]:
+    """Rows with the texts above in the first ones; captions are title and description."""
+    for number, image_id in enumerate(sorted(IDS)):
+        row = caption_row(image_id)
+        row |= zip(("title", "description", "tags"), TEXTS.get(image_id, ()), strict=False)
+        row["caption"] = " ".join(filter(None, [row["title"], row["description"]]))
         row["names_class"] = number % 3 == 0
         row["photo_page"] = "javascript:alert(2)" if number % 2 else "https://www.flickr.com/photos/11632020@N00/1/"
-    return rows
+        yield row
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve rows in four classes, eleven of them with an image."""
     folder = tmp_path_factory.mktemp("stats")
-    captions = folder / "captions.parquet"
-    pq.write_table(pa.Table.from_pylist(rows_of(captions), schema=CAPTIONS), captions)
-    dropped = outcome_rows(Outcome.NO_TEXT, 1, image_id=["n01440764_9"], wnid=["n01440764"])
-    pq.write_table(dropped, outcomes_path(captions))
-    held = images(IDS[:-1])
-    package(captions, folder / "dataset", PackageSettings(images=train_folder(folder / "train", held)))
+    drops = [("n01440764_9", "n01440764", Outcome.NO_TEXT, None, 1)]
+    captions = write_rows(folder / "captions.parquet", rows(), drops=drops)
+    package(captions, folder / "dataset", PackageSettings(images=train_folder(folder / "train", images(IDS[:-1]))))
     return folder / "dataset"
