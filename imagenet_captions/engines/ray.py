@@ -116,39 +116,40 @@ class RayEngine(Engine):
 
     def _started(self) -> Any:
         """Return the module `ray`, connected to the cluster."""
-        if self._ray is None:
-            # Ray asks the environment, not its caller, whether to report its use to its makers.
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray = importlib.import_module("ray")
-            if self._address is not None:
-                _join(ray, self._address)
-                self._own.callback(ray.shutdown)
-            elif not ray.is_initialized():
-                # In the system's own place: Ray puts sockets there, whose paths may have 107 bytes at most.
-                folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
-                self._own.callback(shutil.rmtree, folder, ignore_errors=True)
-                if "RAY_AUTH_TOKEN" not in os.environ:
-                    # Else Ray 2.60 leaves a token in ~/.ray, for which every later cluster of the user asks.
-                    os.environ["RAY_AUTH_TOKEN"] = _TOKEN
-                    self._own.callback(os.environ.pop, "RAY_AUTH_TOKEN")
-                try:
-                    ray.init(
-                        address="local",  # even if RAY_ADDRESS is set
-                        num_cpus=self.workers,
-                        num_gpus=0,
-                        include_dashboard=False,
-                        object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
-                        _temp_dir=folder,
-                        **_QUIET,
-                    )
-                except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a busy machine
-                    raise StoppedEarly(
-                        f"Ray did not start on this machine: {shortened(error, 200)}; run the same command again, or "
-                        "with `engine='local'`"
-                    ) from None
-                self._own.callback(ray.shutdown)
-            self._ray = ray
-        return self._ray
+        if self._ray is not None:
+            return self._ray
+        # Ray asks the environment, not its caller, whether to report its use to its makers.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray = importlib.import_module("ray")
+        if self._address is not None:
+            _join(ray, self._address)
+            self._own.callback(ray.shutdown)
+        elif not ray.is_initialized():
+            # In the system's own place: Ray puts sockets there, whose paths may have 107 bytes at most.
+            folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
+            self._own.callback(shutil.rmtree, folder, ignore_errors=True)
+            if "RAY_AUTH_TOKEN" not in os.environ:
+                # Else Ray 2.60 leaves a token in ~/.ray, for which every later cluster of the user asks.
+                os.environ["RAY_AUTH_TOKEN"] = _TOKEN
+                self._own.callback(os.environ.pop, "RAY_AUTH_TOKEN")
+            try:
+                ray.init(
+                    address="local",  # even if RAY_ADDRESS is set
+                    num_cpus=self.workers,
+                    num_gpus=0,
+                    include_dashboard=False,
+                    object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
+                    _temp_dir=folder,
+                    **_QUIET,
+                )
+            except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a busy machine
+                raise StoppedEarly(
+                    f"Ray did not start on this machine: {shortened(error, 200)}; run the same command again, or "
+                    "with `engine='local'`"
+                ) from None
+            self._own.callback(ray.shutdown)
+        self._ray = ray
+        return ray
 
 
 def _join(ray: Any, address: str) -> None:
