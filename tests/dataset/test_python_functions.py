@@ -55,7 +55,7 @@ def test_paths_may_be_texts(text_dataset: Path, tmp_path: Path) -> None:
         (lambda: ic.FilterSettings(score_above=0.0), "`score_above` has no effect without `scores`"),
         (lambda: ic.FilterSettings(score_top="x", scores="s"), "`score_top` must be a number, not 'x'"),
         (lambda: ic.FilterSettings(condition="dog"), "`condition` must be a condition such as `in_class('dog')`"),
-        (lambda: ic.explain("d", 3), "`image_id` must be the id of an image as text, such as n01440764_10026, not 3"),
+        (lambda: ic.explain("d", 3), "'3' is not the id of a training image; give one such as n01440764_10026"),
         (lambda: ic.resolve(None), "`name` must be a wnid, an index or a name of a class, not None"),
         (lambda: ic.ExportSettings("slim", caption=3), "`caption` must be a CaptionTemplate, not 3"),
         (lambda: ic.publish(".", 3), "a repository is named ORG/NAME, such as my-group/captions, not '3'"),
