@@ -196,7 +196,7 @@ def _ambiguous(name: str, candidates: list[str], tables: _Tables) -> str:
     return "\n".join(lines)
 
 
-_LISTS = Path(__file__).parent.parent / "data" / "lists"
+_LISTS = _DATA / "lists"
 _WNID_FIRST = re.compile(rf"({WNID})(?:[\s,]|$)")
 _SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
 

@@ -193,12 +193,11 @@ def _decoded(text: bytes) -> list[msgspec.Raw]:
 
 @contextmanager
 def _opened(path: Place) -> Iterator[IO[bytes]]:
-    with path.open("rb") as stream:
-        is_zip = zipfile.is_zipfile(stream)
-    if not is_zip and path.suffix.lower() == ".zip":
-        raise InputError(f"{path} is not a whole zip file; download it again")
     with open_watched(path, f"read {path.name}") as raw:
-        if not is_zip:
+        if not zipfile.is_zipfile(raw):
+            if path.suffix.lower() == ".zip":
+                raise InputError(f"{path} is not a whole zip file; download it again")
+            raw.seek(0)
             yield raw
             return
         try:

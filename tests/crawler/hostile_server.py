@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 from tests.crawler.crawl_tools import KEY
 
-Respond = Callable[[socket.socket], None]
-
 
 @dataclass
 class HostileServer:
@@ -51,13 +49,16 @@ class HostileServer:
                         return
                     received += part
                 self.requests.append(received)
-                self.respond(connection)
+                self.respond(self, connection)
+
+
+Respond = Callable[[HostileServer, socket.socket], None]
 
 
 @contextmanager
-def hostile(respond: Callable[[HostileServer, socket.socket], None]) -> Iterator[HostileServer]:
+def hostile(respond: Respond) -> Iterator[HostileServer]:
     """Serve until the block ends."""
-    server = HostileServer(lambda connection: respond(server, connection))
+    server = HostileServer(respond)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}/services/rest/"
 
@@ -75,12 +76,12 @@ def hostile(respond: Callable[[HostileServer, socket.socket], None]) -> Iterator
             listener.shutdown(socket.SHUT_RDWR)
 
 
-def answering(text: bytes) -> Callable[[HostileServer, socket.socket], None]:
+def answering(text: bytes) -> Respond:
     """Answer every request with these bytes."""
     return lambda _, connection: connection.sendall(text)
 
 
-def closing(text: bytes) -> Callable[[HostileServer, socket.socket], None]:
+def closing(text: bytes) -> Respond:
     """Answer with these bytes and close the connection."""
 
     def respond(_: HostileServer, connection: socket.socket) -> None:

@@ -12,7 +12,6 @@ import socket
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,17 +29,12 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 PACKED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
 
 
-@contextlib.contextmanager
-def asking(endpoint: str, seconds: float = 60.0, patience: float = 5.0) -> Iterator[FlickrClient]:
-    client = FlickrClient(Credentials(KEY, SECRET), endpoint, (patience, patience), seconds)
-    try:
-        yield client
-    finally:
-        client.close()
+def asking(endpoint: str, seconds: float = 60.0) -> contextlib.closing[FlickrClient]:
+    return contextlib.closing(FlickrClient(Credentials(KEY, SECRET), endpoint, (5.0, 5.0), seconds))
 
 
-def ask(endpoint: str, seconds: float = 60.0, patience: float = 5.0) -> Attempt:
-    with asking(endpoint, seconds, patience) as client:
+def ask(endpoint: str, seconds: float = 60.0) -> Attempt:
+    with asking(endpoint, seconds) as client:
         return client.get_info("7")
 
 
