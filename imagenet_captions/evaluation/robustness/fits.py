@@ -43,11 +43,11 @@ Integers = npt.NDArray[np.int64]
 
 
 class NoFitError(InputError):
-    """Raised when the models of a baseline do not determine a curve; `few` names it where they are too few."""
+    """Raised when the models of a baseline do not determine a curve."""
 
-    def __init__(self, message: str, few: str = "") -> None:
-        super().__init__(message)
-        self.few = few
+
+class TooFewModels(NoFitError):
+    """Raised when a baseline has too few models; says for what, and how many they are."""
 
 
 def logit(percent: npt.ArrayLike) -> Floats:
@@ -367,13 +367,7 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: 
     *ids, column = wanted
     least = _LEAST_PER_SET * len(ids)
     if trainings < least:
-        what = "a baseline" if len(ids) == 1 else f"a fit on {len(ids)} `id_sets`"
-        kind = "models" if trainings == len(y) else "trainings"
-        raise NoFitError(
-            f"{name} has {trainings} {kind} with {', '.join(ids)} and {column} above 0 and below 100 %; "
-            f"{what} takes {least}; add models, or give another table of them",
-            few=f"{column} from {', '.join(ids)} ({trainings} of {least})",
-        )
+        raise TooFewModels(f"{column} from {', '.join(ids)} ({trainings} of {least})")
     if len(ids) == 1:
         if np.ptp(x) < 1e-9 or np.polyfit(x[:, 0], y, 1)[0] <= 0:
             raise NoFitError(f"{column} does not rise with {ids[0]} in {name}; so it cannot be a baseline for it")

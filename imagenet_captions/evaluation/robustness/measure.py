@@ -18,6 +18,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     Baseline,
     Fit,
     NoFitError,
+    TooFewModels,
     fit_models,
     logit,
     named_baseline,
@@ -102,7 +103,7 @@ def measure_robustness(
     known = named_baseline(baseline) if isinstance(baseline, str) else baseline
     chosen: list[list[Fit]] = [[] for _ in results]
     fits: list[Fit] = []
-    unfit: list[NoFitError] = []
+    notes, too_few = list[str](), list[str]()
     for shift in SHIFTS:
         left = {at: each for at, each in enumerate(results) if shift.column in each.accuracies}
         forms = [ids]
@@ -110,30 +111,34 @@ def measure_robustness(
             forms = [tuple(map(shift.on_own_classes, ids)), ids]
         for columns in forms:
             able = [at for at, each in left.items() if all(0 < value < 100 for value in each.row(columns))]
-            try:
-                if able:
-                    fits.append(fit_models(known, shift, columns))
-            except NoFitError as error:
-                unfit.append(error)
+            if not able:
                 continue
-            for at in able:
-                chosen[at].append(fits[-1])
-                del left[at]
-            if able and len(ids) > 1:  # a shift has one fit for the whole table
-                break
-    if unfit and not fits:
-        raise NoFitError(f"nothing can be measured: {unfit[0]}")
-    if len(ids) > 1 and not fits:
-        raise NoFitError(f"nothing can be measured: no model of the results has {', '.join(ids)} and a shift")
+            try:
+                fit = fit_models(known, shift, columns)
+            except TooFewModels as error:
+                too_few.append(str(error))
+            except NoFitError as error:
+                notes.append(str(error))
+            else:
+                fits.append(fit)
+                for at in able:
+                    chosen[at].append(fit)
+                    del left[at]
+                if len(ids) > 1:  # a shift has one fit for the whole table
+                    break
+    if too_few:
+        few = "; ".join(too_few)
+        notes.append(f"{known.name} has too few models for {few}; add models, or give another table of them")
+    if not fits and len(ids) > 1:
+        notes.append(f"no model of the results has {', '.join(ids)} and a shift")
+    if notes and not fits:
+        raise NoFitError(f"nothing can be measured: {notes[0]}")
     models = [_measure_model(result, own) for result, own in zip(results, chosen, strict=True)]
     # Of means of two forms, those on all classes stay, which every model can have.
     if len({model.mean.compared_on for model in models if model.mean}) > 1:
         for number, model in enumerate(models):
             if model.mean and model.mean.compared_on == SAME:
                 models[number] = replace(model, mean=None, no_mean=_OTHER_FORM)
-    notes = [str(error) for error in unfit if not error.few]
-    if few := "; ".join(error.few for error in unfit if error.few):
-        notes.append(f"{known.name} has too few models for {few}; add models, or give another table of them")
     return RobustnessReport(known, ids, tuple(models), tuple(fits), tuple(notes))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagenet_captions.errors import InputError, aligned, quoted, shortened
+from imagenet_captions.errors import InputError, aligned, shortened
 from imagenet_captions.evaluation.drawing import (
     IDENTITY,
     LINE,
@@ -96,10 +96,6 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> tu
         of_table = Baseline(name, fitted.rows, f"in logit space over the models of {name}")
         multi = None
         if ids:
-            for read, whose in ((table, settings.results.name), (fitted, name)):
-                missing = next((each for each in ids if each not in read.columns), None)
-                if missing is not None:
-                    raise InputError(f"{whose} has no column {quoted(missing)}; add the accuracies on this `id_sets`")
             multi = measure_robustness(table.rows, of_table, settings.all_classes, ids)
         baseline = settings.baseline or "auto" if own is None else of_table
         report = measure_robustness(table.rows, baseline, settings.all_classes)

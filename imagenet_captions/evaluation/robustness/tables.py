@@ -191,11 +191,8 @@ def _check_names(columns: Sequence[str], models: Sequence[str], own: Iterable[st
                 f"there are {', '.join((*TEXT_COLUMNS, *IMAGES))}, "
                 "and an accuracy's column with _n for the number of images"
             )
-    for column in ("model", IMAGENET):
-        if column not in columns:
-            raise InputError(f"{path} has no column {column!r}; a table of results has model, imagenet and shifts")
-    if not set(shifts) & set(columns):
-        raise InputError(f"{path} has no shift; give a column of {', '.join(shifts)}")
+    if not {"model", IMAGENET} <= set(columns) or not set(shifts) & set(columns):
+        raise InputError(f"{path} needs the columns model, {IMAGENET} and one of {', '.join(shifts)}; add them")
     if "" in models:
         raise InputError(f"{path}, row {models.index('') + 1} names no model; fill the column 'model'")
 

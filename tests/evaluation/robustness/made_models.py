@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imagenet_captions.evaluation.robustness.fits import Baseline, inverse_logit
-from imagenet_captions.evaluation.robustness.tables import Result
+from imagenet_captions.evaluation.robustness.tables import Result, csv_text
 
 IDS = ("imagenet", "yfcc", "laion")
 SLOPES, INTERCEPT = np.array([0.7, 0.4, -0.2]), -0.5
@@ -33,5 +33,6 @@ def baseline_of(models: list[Result]) -> Baseline:
 
 def write_table(path: Path, models: list[Result], without: str = "") -> None:
     columns = [column for column in models[0].accuracies if column != without]
-    rows = [",".join([model.model, *(f"{model.accuracies[column]:.4f}" for column in columns)]) for model in models]
-    path.write_text("\n".join([",".join(["model", *columns]), *rows]) + "\n")
+    rows = [["model", *columns]]
+    rows += [[model.model, *model.row(columns)] for model in models]
+    path.write_text(csv_text(rows))

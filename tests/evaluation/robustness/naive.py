@@ -68,12 +68,12 @@ def local(models: Sequence[Point], x: float) -> float:
             break
     nearest = sorted(abs(x - each) for each, _, _ in models)
     reach = max(min(within, 1.0), nearest[4])
-    weights = [max(0.0, 1 - (abs(x - each) / reach) ** 3) ** 3 / runs[run] for each, _, run in models]
-    total = sum(weights)
-    x_mean = sum(weight * each for weight, (each, _, _) in zip(weights, models, strict=True)) / total
-    y_mean = sum(weight * each for weight, (_, each, _) in zip(weights, models, strict=True)) / total
-    xx = sum(weight * (each - x_mean) ** 2 for weight, (each, _, _) in zip(weights, models, strict=True))
-    xy = sum(weight * (a - x_mean) * (b - y_mean) for weight, (a, b, _) in zip(weights, models, strict=True))
+    near = [(max(0.0, 1 - (abs(x - a) / reach) ** 3) ** 3 / runs[run], a, b) for a, b, run in models]
+    total = sum(weight for weight, _, _ in near)
+    x_mean = sum(weight * a for weight, a, _ in near) / total
+    y_mean = sum(weight * b for weight, _, b in near) / total
+    xx = sum(weight * (a - x_mean) ** 2 for weight, a, _ in near)
+    xy = sum(weight * (a - x_mean) * (b - y_mean) for weight, a, b in near)
     return y_mean + (xy / xx if xx else 0.0) * (x - x_mean)
 
 

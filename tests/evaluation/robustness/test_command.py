@@ -14,7 +14,7 @@ import pytest
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
 from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, read_published, read_results
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, read_published
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, invoke, run_cli
 from tests.evaluation.robustness.made_models import IDS, baseline_of, made, write_table
@@ -79,24 +79,27 @@ def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
 
 
 def write_own(path: Path, models: int) -> None:
-    rows = (f"own {number},{30 + 2 * number},{24 + 1.9 * number}\n" for number in range(models))
-    path.write_text("model,imagenet,imagenet-v2\n" + "".join(rows))
+    rows = (f"own {at},{30 + 2 * at},{24 + 1.9 * at},{20 + at}\n" for at in range(models))
+    path.write_text("model,imagenet,imagenet-v2,imagenet-r\n" + "".join(rows))
 
 
-def test_a_baseline_of_ones_own_models(
+def test_a_baseline_of_ones_own_models_is_used_for_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_own(Path("own.csv"), 12)
-    Path("RESULTS.csv").write_text("model,imagenet,imagenet-v2,objectnet\nm,40,40,20\n")
+    columns = "model,imagenet,imagenet-v2,imagenet-r,imagenet_on_r_classes,objectnet"
+    Path("RESULTS.csv").write_text(f"{columns}\nm,40,40,30,60,20\n")
     words = "robustness RESULTS.csv --baseline-from own.csv --out ER.csv --plot figure.svg"
     code, told = invoke(*words.split())
     assert code == 0, told
     (row,) = read_csv(Path("ER.csv"))
     assert row["baseline"] == "own.csv"
     assert float(row["imagenet-v2_effective_robustness"]) == pytest.approx(40 - (24 + 1.9 * 5), abs=0.2)
+    assert row["imagenet-r_compared_on"] == "all classes", "the own models have no accuracy on R's classes"
     assert row["objectnet_effective_robustness"] == ""
-    assert "own.csv has too few models for objectnet from imagenet (0 of 5); add" in caplog.text
+    few = "imagenet-r from imagenet_on_r_classes (0 of 5); objectnet from imagenet (0 of 5)"
+    assert f"own.csv has too few models for {few}; add" in caplog.text
     assert "baseline own.csv: in logit space over the models of own.csv" in told
     assert Path("figure.svg").read_bytes().startswith(b"<?xml")
 
@@ -122,8 +125,7 @@ def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     code, told = invoke("robustness", "few.csv", "--baseline-from", "own.csv", *ids, "--out", "ER.csv")
     assert code == 0, told
     assert "over the models of own.csv (Shi et al. 2023)" in told
-    few, own = read_results(Path("few.csv"), own=IDS).rows, read_results(Path("own.csv"), own=IDS).rows
-    multi = measure_robustness(few, baseline_of([*own]), ids=IDS)
+    multi = measure_robustness(made(4, seed=1), baseline_of(made(noise=0.1)), ids=IDS)
     _, r2, _ = multi.fits[0].quality
     _, single_r2, single_error = multi.fits[0].first_alone.quality
     for row, model in zip(read_csv(Path("ER.csv")), multi.models, strict=True):
@@ -158,17 +160,20 @@ def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
         ("percent.csv --units fraction", "is not a fraction"),
         ("percent.csv --plot figure.jpg", "is not a .png or .svg file"),
         ("alone.csv --plot figure.svg", "nothing to draw"),
-        ("percent.csv --baseline-from percent.csv", "percent.csv has 1 models with imagenet and"),
+        (
+            "percent.csv --baseline-from percent.csv",
+            "percent.csv has too few models for imagenet-v2 from imagenet (1 of 5)",
+        ),
         ("percent.csv --baseline auto --baseline-from own.csv", "give one of the two"),
         ("percent.csv --baseline-from own.csv --out own.csv", "is the input own.csv itself"),
         (
             "few.csv --id imagenet --id yfcc --id laion",
-            "few.csv has 4 models with imagenet, yfcc, laion and imagenet-v2 above 0",
+            "too few models for imagenet-v2 from imagenet, yfcc, laion (4 of",
         ),
         ("few.csv --id imagenet", "--id takes two or more"),
         ("few.csv --id imagenet --id imagenet", "--id 'imagenet' is given twice"),
         ("few.csv --id imagenet --id objectnet", "--id 'objectnet' is not in-distribution"),
-        ("few.csv --id yfcc --id laion --id cc12m", "few.csv has no column 'cc12m'; add the accuracies on this --id"),
+        ("few.csv --id yfcc --id laion --id cc12m", "no model of the results has yfcc, laion, cc12m"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(

@@ -39,7 +39,7 @@ class Bin(NamedTuple):
 @cache
 def bins_of(x_column: str, shift: Shift) -> dict[int, Bin]:
     fit = fit_baseline("auto", shift, x_column)
-    x, y = (np.array([model.accuracies[name] for model in fit.models]) for name in (x_column, shift.column))
+    x, y = fit.x[:, 0], fit.y
     assert fit.near is not None
     left_out = y - inverse_logit(logit(y) - fit.near.residuals)
     residuals = np.stack([y - fit.predict_all(x), left_out])

@@ -49,9 +49,9 @@ def test_units(path: Path, rows: str, asked: str | None, expected: str, imagenet
     ("text", "sentence"),
     [
         ("", "has no rows"),
-        ("imagenet,imagenet-v2\n76,63\n", "has no column 'model'"),
-        ("model,imagenet-v2\na,63\n", "has no column 'imagenet'"),
-        ("model,imagenet\na,63\n", "has no shift"),
+        ("imagenet,imagenet-v2\n76,63\n", "needs the columns model, imagenet and one of imagenet-v2, "),
+        ("model,imagenet-v2\na,63\n", "needs the columns"),
+        ("model,imagenet\na,63\n", "needs the columns"),
         ("model,imagenet,imagenet_v2\na,76,63\n", "unknown column 'imagenet_v2'"),
         ("model,imagenet,imagenet-v2,imagenet-v2\na,76,63,63\n", "column 'imagenet-v2' twice"),
         (HEADER + "a,76,63,1\na,70,60,1\n", "model 'a' twice"),

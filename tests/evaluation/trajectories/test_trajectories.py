@@ -62,7 +62,7 @@ def asked(made: Path, out: Path, *runs: str, prompts: str | None = None) -> Traj
 def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, tmp_path: Path) -> None:
     here = asked(made, tmp_path / "along", "runs/clip-s0", "runs/labels-s0", prompts="one")
     clip, labels = measure_trajectories(here)
-    assert [(step.checkpoint, step.step) for step in clip.steps] == [(f"epoch-000{n}.ckpt", 3 * n) for n in (1, 2, 3)]
+    assert [(step.checkpoint[-6:], step.step) for step in clip.steps] == [("1.ckpt", 3), ("2.ckpt", 6), ("3.ckpt", 9)]
     assert [step.checkpoint for step in labels.steps] == ["epoch-0002.ckpt", "last.ckpt"]
     assert (clip.arm, labels.arm) == ("clip", "labels")
     for found, kind, prompts in ((clip, "zero-shot", "one"), (labels, "head", None)):
