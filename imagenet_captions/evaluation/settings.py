@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.errors import InputError, quoted, shortened
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.tables import BASELINES, IMAGENET, SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, nested, option, refuse
 from imagenet_captions.storage.places import local_place
 
@@ -224,7 +224,7 @@ class RobustnessSettings:
     baseline: str | None = option(
         "auto: one curve for models of any accuracy. standard: the published line over models of at least 55 %. "
         "imagenet-only: the line over all that saw ImageNet only. Default: auto.",
-        choices=("auto", "standard", "imagenet-only"),
+        choices=tuple(BASELINES),
     )
     baseline_from: Path | None = option(
         "Fit the baseline over the models of this table instead.", metavar="RESULTS.csv"

@@ -15,14 +15,8 @@ import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import DRAWS, Floats
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, Shift, read_testbed
+from imagenet_captions.evaluation.robustness.tables import BASELINES, IMAGENET, Result, Shift, read_testbed
 
-# Of the testbed (Taori et al. 2020): `auto`, and the two published definitions.
-BASELINES = {
-    "auto": "local curves in logit space over trainings of standard and low-accuracy ImageNet models",
-    "standard": "lines in logit space over standard ImageNet models of at least 55 %",
-    "imagenet-only": "lines in logit space over standard and low-accuracy ImageNet models, down to 0 %",
-}
 SAME, ALL = "same classes", "all classes"
 SPARSE, EXTRAPOLATED = "sparse", "extrapolated"
 # A local line is over this share of the trainings, over no farther ones (in logits), and over so many models at least.
@@ -363,7 +357,6 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
 
 
 def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats, trainings: int) -> None:
-    """Refuse trainings that do not determine a baseline; those of the testbed always do."""
     *ids, column = wanted
     least = _LEAST_PER_SET * len(ids)
     if trainings < least:

@@ -10,7 +10,6 @@ import numpy as np
 from imagenet_captions.errors import shortened
 from imagenet_captions.evaluation.intervals import DRAWS, Floats, draw_accuracies, middle
 from imagenet_captions.evaluation.robustness.fits import (
-    BASELINES,
     EXTRAPOLATED,
     LEAST_NEAR,
     SAME,
@@ -23,7 +22,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     logit,
     named_baseline,
 )
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, IMAGES, SHIFTS, Result
+from imagenet_captions.evaluation.robustness.tables import BASELINES, IMAGENET, IMAGES, SHIFTS, Result
 
 LONGEST_NAME = 60  # letters of a model's name in a sentence
 _LEAST_CORRELATION = 0.9
@@ -65,7 +64,7 @@ class ModelRobustness:
     result: Result
     shifts: Mapping[str, ShiftRobustness]
     mean: Robustness | None
-    no_mean: str = ""
+    no_mean: str
 
 
 @dataclass(frozen=True)
@@ -175,20 +174,21 @@ def _measure_model(result: Result, fits: Sequence[Fit]) -> ModelRobustness:
     missing = [shift.label for shift in averaged if shift.column not in shifts]
     parts = [shifts[shift.column] for shift in averaged if shift.column in shifts]
     forms = {part.compared_on for part in parts} - {None}
-    if missing:
-        has_imagenet = IMAGENET in result.accuracies
-        no_mean = f"for want of {', '.join(missing)}" if has_imagenet else "no ImageNet accuracy"
-        return ModelRobustness(result, shifts, None, no_mean)
-    if len(forms) > 1:
+    mean, no_mean = None, ""
+    if missing and IMAGENET not in result.accuracies:
+        no_mean = "no ImageNet accuracy"
+    elif missing:
+        no_mean = f"for want of {', '.join(missing)}"
+    elif len(forms) > 1:
         no_mean = "since of its R and ObjectNet one is compared on its own classes and the other on all 1000"
-        return ModelRobustness(result, shifts, None, no_mean)
-    mean = Robustness(
-        value=float(np.mean([part.value for part in parts])),
-        interval=middle(np.mean([draws[shift.column] for shift in averaged], axis=0)),
-        compared_on=str(*forms),
-        mark=worst([part.mark for part in parts]),
-    )
-    return ModelRobustness(result, shifts, mean)
+    else:
+        mean = Robustness(
+            value=float(np.mean([part.value for part in parts])),
+            interval=middle(np.mean([draws[shift.column] for shift in averaged], axis=0)),
+            compared_on=str(*forms),
+            mark=worst([part.mark for part in parts]),
+        )
+    return ModelRobustness(result, shifts, mean, no_mean)
 
 
 def worst(marks: Sequence[str]) -> str:

@@ -27,7 +27,6 @@ from imagenet_captions.evaluation.drawing import (
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
 from imagenet_captions.evaluation.robustness.fits import (
     ALL,
-    BASELINES,
     EXTRAPOLATED,
     LEAST_NEAR,
     SAME,
@@ -47,6 +46,7 @@ from imagenet_captions.evaluation.robustness.measure import (
     write_notes,
 )
 from imagenet_captions.evaluation.robustness.tables import (
+    BASELINES,
     IMAGENET,
     IMAGES,
     SHIFTS,
@@ -171,8 +171,6 @@ def _added_cells(results: Results, report: RobustnessReport) -> list[dict[str, s
 
 
 def _cells(name: str, found: Robustness | None, some_classes: bool = True) -> dict[str, str]:
-    """Return the cells of a value, empty ones if there is none."""
-
     def cell(what: str, digits: str = ".4f") -> str:
         number = getattr(found, what, None)
         return "" if number is None else format(number, digits)

@@ -21,6 +21,12 @@ TESTBED = DATA / "testbed_top1.csv"
 PUBLISHED = DATA / "published_results.csv"
 
 IMAGENET = "imagenet"
+# Of the testbed (Taori et al. 2020): `auto`, and the two published definitions.
+BASELINES = {
+    "auto": "local curves in logit space over trainings of standard and low-accuracy ImageNet models",
+    "standard": "lines in logit space over standard ImageNet models of at least 55 %",
+    "imagenet-only": "lines in logit space over standard and low-accuracy ImageNet models, down to 0 %",
+}
 TEXT_COLUMNS = ("model", "family", "training", "run", "source", "reference")
 _ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
 # A model this good on ImageNet has more than 1 % on every shift but ImageNet-A.
@@ -198,7 +204,6 @@ def _check_names(columns: Sequence[str], models: Sequence[str], own: Iterable[st
 
 
 def _read_row(row: Mapping[str, str], columns: Iterable[str], path: Path) -> Result:
-    """Return a row with its accuracies as they are written, and the numbers of images beside them."""
     accuracies, sizes = dict[str, float](), dict[str, int]()
     start = f"{path}: {quoted(row['model'])} has"
     for column in columns:

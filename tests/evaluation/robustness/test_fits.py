@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from imagenet_captions.evaluation.intervals import middle
 from imagenet_captions.evaluation.robustness import fits
 from imagenet_captions.evaluation.robustness.fits import (
-    BASELINES,
     EXTRAPOLATED,
     SPARSE,
     Baseline,
@@ -29,7 +28,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     logit,
     named_baseline,
 )
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_testbed
+from imagenet_captions.evaluation.robustness.tables import BASELINES, IMAGENET, SHIFTS, Result, read_testbed
 from tests.evaluation.robustness import naive
 
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}

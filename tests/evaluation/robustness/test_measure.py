@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.robustness.fits import (
-    BASELINES,
     EXTRAPOLATED,
     SAME,
     SPARSE,
@@ -18,7 +17,14 @@ from imagenet_captions.evaluation.robustness.fits import (
     logit,
 )
 from imagenet_captions.evaluation.robustness.measure import ModelRobustness, measure_robustness, write_notes
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published, read_testbed
+from imagenet_captions.evaluation.robustness.tables import (
+    BASELINES,
+    IMAGENET,
+    SHIFTS,
+    Result,
+    read_published,
+    read_testbed,
+)
 from tests.evaluation.robustness import naive
 from tests.evaluation.robustness.made_models import IDS, INTERCEPT, SLOPES, baseline_of, made
 
