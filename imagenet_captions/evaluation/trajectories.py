@@ -102,21 +102,29 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
 
 def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str, str], scratch: Path) -> Trajectory:
     prompts = run.classifier.prompts
+    if prompts and Path(prompts).is_file():
+        prompts = digest(Path(prompts))
     asked = {
         "test_sets": dict(tests),
         "labels": None if settings.labels is None else digest(settings.labels),
         "classifier": run.classifier.kind,
-        "prompts": digest(Path(prompts)) if prompts and Path(prompts).is_file() else prompts,
+        "prompts": prompts,
     }
     steps = []
+    of = len(run.checkpoints)
     for number, path in enumerate(run.checkpoints, start=1):
         wanted = {"checkpoint": digest(path), **asked}
         kept = settings.out / _CHECKPOINTS / run.name / f"{path.stem}.json"
         metrics = read_metrics(kept) if kept.is_file() else {}
         if metrics.get("asked") != wanted:
-            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
-            reading, labels = settings.reading, settings.labels
-            evaluation = EvaluateSettings(str(path), settings.test_sets, run.classifier, reading, labels)
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, of, path.name)
+            evaluation = EvaluateSettings(
+                str(path),
+                settings.test_sets,
+                run.classifier,
+                settings.reading,
+                settings.labels,
+            )
             measured = evaluate_model(load_model(str(path)), evaluation, scratch)
             about = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             step = checked(about.get("global_step"), int, f"the step of the checkpoint {path}")
@@ -126,7 +134,8 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         names = [*tests, *sorted(found.keys() - tests)]
         percent = {name: (100 * found[name][0], found[name][1]) for name in names}
         steps.append(Step(path.name, metrics["step"], percent))
-    return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
+    steps.sort(key=lambda step: step.step)
+    return Trajectory(run.name, run.arm, tuple(steps))
 
 
 def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
@@ -201,7 +210,8 @@ def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]
         first, last = steps[0], steps[-1]
         row = [run, str(len(steps)), f"{first.step}..{last.step}"]
         for name in names:
-            row.append(f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}")
+            ends = [f"{step.accuracies[name][0]:.3g}" for step in (first, last)]
+            row.append("..".join(ends))
         rows.append(row)
     return "\n".join(["top-1 in percent at the first and the last checkpoint", *aligned(rows)])
 
@@ -224,8 +234,9 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
                 x_column = same
             lows, highs = [], []
             for each in trajectories:
-                steps = [step.accuracies for step in each.steps]
-                x, y = to_logits([(step[x_column][0], step[name][0]) for step in steps])
+                found = [step.accuracies for step in each.steps]
+                points = [(one[x_column][0], one[name][0]) for one in found]
+                x, y = to_logits(points)
                 at = arms.index(each.arm)
                 look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}
                 axes.plot(x, y, ".-", linewidth=1, markersize=4, alpha=0.75, **look)

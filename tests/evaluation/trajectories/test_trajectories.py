@@ -62,7 +62,8 @@ def asked(made: Path, out: Path, *runs: str, prompts: str | None = None) -> Traj
 def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, tmp_path: Path) -> None:
     here = asked(made, tmp_path / "along", "runs/clip-s0", "runs/labels-s0", prompts="one")
     clip, labels = measure_trajectories(here)
-    assert [(step.checkpoint[-6:], step.step) for step in clip.steps] == [("1.ckpt", 3), ("2.ckpt", 6), ("3.ckpt", 9)]
+    kept = [(step.checkpoint, step.step) for step in clip.steps]
+    assert kept == [("epoch-0001.ckpt", 3), ("epoch-0002.ckpt", 6), ("epoch-0003.ckpt", 9)]
     assert [step.checkpoint for step in labels.steps] == ["epoch-0002.ckpt", "last.ckpt"]
     assert (clip.arm, labels.arm) == ("clip", "labels")
     for found, kind, prompts in ((clip, "zero-shot", "one"), (labels, "head", None)):
@@ -70,7 +71,8 @@ def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, t
         for model, step in zip((run / "checkpoints/epoch-0002.ckpt", run), found.steps[-2:], strict=True):
             settings = EvaluateSettings(str(model), here.test_sets, classifier, CPU)
             measured = evaluate_model(load_model(str(model)), settings)["test_sets"]
-            assert step.accuracies == {each: (100 * entry["top1"], entry["n"]) for each, entry in measured.items()}
+            expected = {name: (100 * entry["top1"], entry["n"]) for name, entry in measured.items()}
+            assert step.accuracies == expected
     with (tmp_path / "along" / "trajectories.csv").open(newline="") as opened:
         first, *_, last = csv.DictReader(opened)
     assert (first["run"], first["step"], first["own_n"]) == ("clip-s0", "3", "12")
@@ -158,7 +160,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp
     damaged = tmp_path / "run" / "checkpoints" / "epoch-0002.ckpt"
     whole = damaged.read_bytes()
     torch.save({**torch.load(damaged, weights_only=True), "global_step": "two"}, damaged)
-    for content, sentence in ((damaged.read_bytes(), "the step of the checkpoint .*"), (whole[:5000], "")):
+    without_step = damaged.read_bytes()
+    for content, sentence in ((without_step, "the step of the checkpoint .*"), (whole[:5000], "")):
         damaged.write_bytes(content)
         with pytest.raises(InputError, match=rf"{sentence}epoch-0002\.ckpt"):
             measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "run")))
@@ -166,17 +169,18 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp
 
 
 def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
-    columns = {"imagenet": 50_000, "imagenet_on_r_classes": 10_000, "imagenet-v2": 10_000, "imagenet-r": 30_000}
+    columns = ("imagenet", "imagenet_on_r_classes", "imagenet-v2", "imagenet-r")
     trajectories = []
     for run, arm, first in (("a-s0", "a", 10), ("a-s1", "a", 12), ("b-s0", "b$", 30)):
         steps = []
         for n in range(4):
-            accuracies = {name: (first + 5.0 * n + at, size) for at, (name, size) in enumerate(columns.items())}
+            accuracies = {name: (first + 5.0 * n + at, 100) for at, name in enumerate(columns)}
             steps.append(Step(f"epoch-{n}.ckpt", n, accuracies))
         trajectories.append(Trajectory(run, arm, tuple(steps)))
     draw_trajectories(trajectories, ["imagenet", "imagenet-v2", "imagenet-r"], tmp_path / "figure.svg")
     drawn = (tmp_path / "figure.svg").read_text(encoding="utf-8")
-    for text in ("ImageNetV2 (top-1, %)", "ImageNet, same classes (top-1, %)", "baseline 'auto'", "b$"):
+    axes = ("ImageNetV2 (top-1, %)", "ImageNet, same classes (top-1, %)")
+    for text in (*axes, "baseline 'auto'", "b$"):
         assert f"<!-- {text} -->" in drawn.replace("\\$", "$"), text
 
 
