@@ -96,8 +96,8 @@ def measure_robustness(
     """Return the effective robustness of every model under every shift that it has accuracies for.
 
     For R, A and ObjectNet it compares on the same classes where the model has that ImageNet accuracy, unless
-    `all_classes` asks to compare every model on all 1000. Several `ids` predict by planes, on the same classes only
-    where all models have accuracies on these for all ID sets, such as `yfcc_on_r_classes`.
+    `all_classes` asks to compare every model on all 1000. Several `ids` predict by planes, on the same classes where
+    there are accuracies on these for all ID sets, such as `yfcc_on_r_classes`. Raises NoFitError if nothing has a fit.
     """
     known = named_baseline(baseline) if isinstance(baseline, str) else baseline
     chosen: list[list[Fit]] = [[] for _ in results]
@@ -192,11 +192,7 @@ def _measure_model(result: Result, fits: Sequence[Fit]) -> ModelRobustness:
 
 
 def worst(marks: Sequence[str]) -> str:
-    """Return the mark that limits a value most.
-
-    >>> worst(["", "sparse", "extrapolated"]), worst([""])
-    ('extrapolated', '')
-    """
+    """Return the mark that limits a value most."""
     return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), "")
 
 
