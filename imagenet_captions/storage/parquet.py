@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL: int | None = None  # None: Arrow's default, 1 for zstd
-SCRATCH_COMPRESSION = "lz4"  # of Arrow files that a command writes, reads once and removes
 
 # Rows in a row group.
 MATCHES_ROWS = 65_536
@@ -294,10 +293,9 @@ class Spool:
         self.rows = 0  # added so far
 
     def __enter__(self) -> Spool:
-        options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
-        for path in self._paths:
+        for path in self._paths:  # not compressed, which would take three times as long
             sink = self._open.enter_context(pa.OSFile(path, "wb"))
-            self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema, options=options)))
+            self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema)))
         return self
 
     def __exit__(self, *_: object) -> None:
