@@ -110,9 +110,9 @@ def option(help: str, default: Any = None, **told: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, default, **told)})
 
 
-def argument(help: str, default: Any = REQUIRED, **told: Any) -> Any:
+def argument(help: str, **told: Any) -> Any:
     """Declare what is given by its position; use it, as `option`, in Annotated for a parameter of a command."""
-    return option(help, default, flag="", **told)
+    return option(help, REQUIRED, flag="", **told)
 
 
 def nested(kind: Callable[[], Kind]) -> Kind:

@@ -287,7 +287,7 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: list[pa.RecordB
         progress("write", spool.rows, "rows") as bar,
     ):
         held = CAPTIONS.empty_table()
-        for table in spool.sorted_tables("image_id"):
+        for table in spool.sorted_tables():
             bar.update(len(table))
             first = first_of_each(table["image_id"].combine_chunks())
             rows, repeats = table.filter(pa.array(first)), table.filter(pa.array(~first))

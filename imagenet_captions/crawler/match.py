@@ -214,7 +214,7 @@ def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> 
 def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield rows of both files, some of the sorted ids at a time; each input id is in one of them."""
     with progress("sort", spool.rows, "addresses") as bar:
-        for table in spool.sorted_tables("image_id"):
+        for table in spool.sorted_tables():
             bar.update(len(table))
             best = _best(table)
             photo = pc.equal(best["rank"], _KEPT)

@@ -168,7 +168,7 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
     for folder in here.parents:
         if is_dataset(folder):
             raise InputError(f"the output {out} lies inside the dataset {folder}; give another place")
-    for given in each_file(path for path in inputs if path is not None):
+    for given in each_file(inputs):
         try:
             there = resolve_links(given)
             is_hard_link = isinstance(out, Path) and isinstance(given, Path) and out.exists() and out.samefile(given)
@@ -215,7 +215,7 @@ def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
     if is_remote(out) and out.parent == out:
         raise InputError(f"the output {out} is a whole bucket; give a folder in it")
-    given = list(each_file(path for path in inputs if path is not None))
+    given = list(each_file(inputs))
     check_place(out, given)
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")
@@ -377,15 +377,12 @@ def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=seconds)
+        held = FileLock(path).acquire(timeout=seconds)
     except Timeout:
         raise InputError(f"{what} is in use by another run; wait for it to end") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -321,8 +321,8 @@ class Spool:
             if start < end:
                 writer.write_table(by_bucket.slice(int(start), int(end - start)))
 
-    def sorted_tables(self, together: str) -> Iterator[pa.Table]:
-        """Yield the rows by `keys`, some at a time; rows with one value of the column `together` come together."""
+    def sorted_tables(self) -> Iterator[pa.Table]:
+        """Yield the rows by `keys`, some at a time; rows with one `image_id` come together."""
         self._write_held()
         self._open.close()
         for path in self._paths:
@@ -330,7 +330,7 @@ class Spool:
                 table = reader.read_all().combine_chunks()
             # Arrow's sort is stable.
             order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
-            ids = table[together].take(order).combine_chunks()
+            ids = table["image_id"].take(order).combine_chunks()
             begins = np.append(np.flatnonzero(first_of_each(ids)), len(ids))
             cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), SORTED_ROWS))]
             for start, stop in pairwise(np.unique(np.append(cuts, len(ids))).tolist()):

@@ -420,11 +420,11 @@ def expand_pattern(path: Place) -> list[Place] | None:
     return files
 
 
-def each_file(paths: Iterable[Place]) -> Iterator[Place]:
-    """Yield the paths, and for a pattern its files."""
+def each_file(paths: Iterable[Place | None]) -> Iterator[Place]:
+    """Yield the paths that are given, and for a pattern its files."""
     for path in paths:
-        files = expand_pattern(path)
-        yield from [path] if files is None else files
+        if path is not None:
+            yield from expand_pattern(path) or [path]
 
 
 def expand_braces(pattern: str) -> list[str]:

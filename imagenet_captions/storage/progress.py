@@ -35,19 +35,16 @@ class _Log:
 
 
 @contextmanager
-def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """Give a bar to update while the block runs; without a total it shows no time left, and for a few bytes nothing."""
+def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+    """Give a bar to update while the block runs; for a few bytes it shows nothing."""
     in_bytes = unit == "B"
-    silent = in_bytes and total is not None and total < _A_MOMENT
-    scaled = in_bytes or total is None or total >= _LARGE
+    silent = in_bytes and total < _A_MOMENT
     lines: dict[str, Any] = {}
     if not (silent or sys.stderr.isatty()):
-        amount = "..." if total is None else f"{total / 1e6:,.0f} MB" if in_bytes else f"{total:,} {unit}"
-        log.info("%s: %s", what, amount)
-        of, left = ("", "") if total is None else ("/{total_fmt}", ", {remaining} left")
+        log.info("%s: %s", what, f"{total / 1e6:,.0f} MB" if in_bytes else f"{total:,} {unit}")
         lines = {
             "file": _Log(),
-            "bar_format": f"{{desc}}: {{n_fmt}}{of}{{unit}}, {{rate_fmt}}{left}{{postfix}}",
+            "bar_format": "{desc}: {n_fmt}/{total_fmt}{unit}, {rate_fmt}, {remaining} left{postfix}",
             "leave": False,
             "mininterval": _SECONDS,
             "delay": _SECONDS,
@@ -58,14 +55,14 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
         initial=done,
         desc=what,
         unit=unit if in_bytes else f" {unit}",
-        unit_scale=scaled,
+        unit_scale=in_bytes or total >= _LARGE,
         disable=silent,
         **lines,
     ) as bar:
         yield bar
 
 
-def track(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int, unit: str) -> Iterator[T]:
     """Yield the items, with a bar that counts them."""
     with progress(what, total, unit) as bar:
         for item in items:

@@ -56,7 +56,11 @@ def _texts(path: Place) -> Iterator[Any]:
                         with archive.open(member) as content:
                             yield content
             return
-        stream = unpacked(opened)
+        stream: Any = opened
+        if head.startswith(b"\x1f\x8b"):
+            stream = gzip.GzipFile(fileobj=opened)
+        elif head.startswith(b"BZh"):
+            stream = bz2.BZ2File(opened)
         head = stream.read(512)
         stream.seek(0)
         if head[257:262] != b"ustar":
@@ -71,15 +75,6 @@ def _texts(path: Place) -> Iterator[Any]:
                     raise tarfile.ReadError("a tar has no end")
         while stream.read(BLOCK):  # the checksum is at the end, after the padding of a tar
             pass
-
-
-def unpacked(raw: IO[bytes]) -> Any:
-    """Return the unpacked stream of a .gz or .bz2, known by its first bytes, or the file as it is."""
-    head = raw.read(3)
-    raw.seek(0)
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)
-    return bz2.BZ2File(raw) if head == b"BZh" else raw
 
 
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -83,11 +83,15 @@ def test_elsewhere_lines_are_logged_at_the_start_and_every_half_minute(
     ]
     caplog.clear()
     read = []
-    for item in track("ab", "verify", None, "files"):
+    for item in track("ab", "verify", 2, "files"):
         read.append(item)
         now += 40
     assert read == ["a", "b"]
-    assert caplog.messages == ["verify: ...", "verify: 1.00 files, 40.0 s/files", "verify: 2.00 files, 40.0 s/files"]
+    assert caplog.messages == [
+        "verify: 2 files",
+        "verify: 1/2 files, 40.00 s/files, 00:40 left",
+        "verify: 2/2 files, 40.00 s/files, 00:00 left",
+    ]
     assert capsys.readouterr().err == ""
 
 
