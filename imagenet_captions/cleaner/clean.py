@@ -100,7 +100,8 @@ def clean_strings(column: pa.Array, clean: Callable[[str], str]) -> pa.Array:
     suspects = column.filter(mask)
     if not len(suspects):
         return column
-    return pc.replace_with_mask(column, mask, pa.array([clean(text) for text in suspects.to_pylist()], pa.string()))
+    cleaned = pa.array([clean(text) for text in suspects.to_pylist()], pa.string())
+    return pc.replace_with_mask(column, mask, cleaned)
 
 
 def clean_tags(tags: pa.ListArray) -> pa.ListArray:
@@ -115,7 +116,8 @@ def clean_tags(tags: pa.ListArray) -> pa.ListArray:
     foreign = pa.array([text.casefold() for text in values.filter(beyond).to_pylist()], pa.string())
     kinds = pc.replace_with_mask(folded, beyond, foreign).dictionary_encode().indices.to_numpy()
     chosen = encoded.indices.to_numpy()
-    rows = np.repeat(np.arange(len(tags)), pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False))
+    lengths = pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(tags)), lengths)
     rows, chosen = rows[wanted[chosen]], chosen[wanted[chosen]]
     first = _is_first(rows * len(values) + kinds[chosen])
     ends = np.cumsum(np.bincount(rows[first], minlength=len(tags)))
@@ -175,7 +177,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "outcome": pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcomes),
         "detail": pc.if_else(nothing, details, batch["detail"]),
     }
-    return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in CLEANED], schema=CLEANED)
+    arrays = [columns[field.name].cast(field.type) for field in CLEANED]
+    return pa.RecordBatch.from_arrays(arrays, schema=CLEANED)
 
 
 def batch_texts(batch: pa.RecordBatch, settings: CleanSettings) -> dict[str, pa.Array]:
