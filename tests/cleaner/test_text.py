@@ -162,7 +162,7 @@ CASES = [(clean, *case) for clean, cases in RULES for case in cases]
 
 
 @pytest.mark.parametrize(("clean", "given_text", "cleaned"), CASES)
-def test_titles_are_plain_text_and_descriptions_are_html(clean: rules.Rule, given_text: str, cleaned: str) -> None:
+def test_titles_are_text_and_descriptions_html(clean: rules.Rule, given_text: str, cleaned: str) -> None:
     assert clean(given_text) == cleaned
 
 
