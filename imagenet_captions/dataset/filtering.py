@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, repeat, tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,15 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, SCORES, provenance
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import producing, producing_folder, record_path, write_record
-from imagenet_captions.storage.parquet import TEXT_ROWS, read_files, read_metadata, read_schema, read_table, reading
+from imagenet_captions.storage.parquet import (
+    TEXT_ROWS,
+    neighbors,
+    read_files,
+    read_metadata,
+    read_schema,
+    read_table,
+    reading,
+)
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -230,6 +238,7 @@ def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.
             possible = {group.id for group in fragment.subset(condition).row_groups}
             mask = np.repeat([group.id in possible for group in groups], sizes).astype(bool)
             if possible:
+                (fragment,) = of_shards([file], neighbors(fragment.metadata, sorted(possible))).get_fragments()
                 part = fragment.subset(row_group_ids=sorted(possible))
                 # All rows of these groups: a scanner that filters does not report which rows it left out. It reads
                 # about two groups ahead, since groups with images are large.
@@ -382,19 +391,16 @@ def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None
     if shards.manifest.shuffled is not None:
         rows = pc.sort_indices(selection.ids).to_pylist()
 
-    def batches(kept: bool) -> Iterator[pa.RecordBatch]:
-        for batch in read_files([shards.outcomes], _ROWS_AT_ONCE):
-            was_kept = pc.equal(batch["outcome"], Outcome.KEPT.value)
-            yield batch.filter(was_kept if kept else pc.invert(was_kept))
-
     def end_of(at: int) -> tuple[Outcome, str] | None:
         row = rows[at]
         if row in selection.denied:
             return Outcome.DENIED, selection.denied[row]
         return (Outcome.FILTERED, selection.steps[ended[row]]) if ended[row] != _KEPT else None
 
-    tables = writing.outcome_tables(batches(kept=True), end_of)
-    writing.write_outcomes(folder / OUTCOMES_FILE, tables, batches(kept=False))
+    one, other = tee(read_files([shards.outcomes], _ROWS_AT_ONCE))
+    kept = (batch.filter(pc.equal(batch["outcome"], Outcome.KEPT.value)) for batch in one)
+    dropped = (batch.filter(pc.not_equal(batch["outcome"], Outcome.KEPT.value)) for batch in other)
+    writing.write_outcomes(folder / OUTCOMES_FILE, kept, end_of, dropped)
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:

@@ -143,10 +143,10 @@ class RowStream:
                 yield from batch.to_pylist()
 
 
-def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
+def of_shards(shards: Sequence[Place], parts: Sequence[tuple[int, int]] = ()) -> pads.FileSystemDataset:
     """Return some shards of one config as an Arrow dataset; it keeps the footers of the shards that were scanned."""
     # `pads.dataset` would read the first footer twice: for the schema and to scan.
-    parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
+    parquet, system = pads.ParquetFileFormat(), file_system(shards[0], parts)
     with reading(shards[0]):
         fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
         return pads.FileSystemDataset(fragments, check_schema(fragments[0].physical_schema), parquet, system)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -299,7 +299,7 @@ def _tables(job: ShardJob, faults: dict[int, str]) -> Iterator[pa.Table]:
     names = [name for name in job.schema.names if name not in made]
     columns = [job.prefix + name if name in TEXTS else name for name in names]
     if (np.diff(rows) > 0).all():
-        texts = take_each(job.sources, (rows[start:stop] for start, stop in bounds), columns)
+        texts = take_each(job.sources, (rows[start:stop] for start, stop in bounds), columns, rows)
     else:  # rows from everywhere: the texts of the whole shard are held, and the images of one group
         whole = gather(job.sources, rows, columns)
         texts = (whole.slice(start, stop - start) for start, stop in bounds)
@@ -386,32 +386,34 @@ def read_outcome_counts(outcomes: Place) -> dict[Outcome, int]:
     return count_outcomes(read_files([outcomes], columns=["outcome", "count"]))
 
 
-def outcome_tables(
-    kept: Iterable[pa.RecordBatch], end_of: Callable[[int], tuple[Outcome, str] | None]
-) -> Iterator[pa.Table]:
-    """Yield the outcomes of rows, from their image_id, wnid and detail.
+def write_outcomes(
+    path: Place,
+    kept: Iterable[pa.RecordBatch],
+    end_of: Callable[[int], tuple[Outcome, str] | None],
+    earlier: Iterable[pa.RecordBatch],
+) -> None:
+    """Write the outcomes of rows, of which `kept` has image_id, wnid and detail, and of the inputs dropped earlier.
 
     `end_of` gives for the number of a row its outcome if that is not "kept", and a remark on any.
-    """
-    start = 0
-    for batch in kept:
-        kinds, remarks = [], []
-        for row, remark in enumerate(batch["detail"].to_pylist(), start):
-            outcome, more = end_of(row) or (Outcome.KEPT, None)
-            kinds.append(outcome.value)
-            remarks.append("; ".join(filter(None, (remark, more))) or None)
-        start += len(batch)
-        yield pa.table([batch["image_id"], batch["wnid"], kinds, remarks, [1] * len(batch)], schema=OUTCOMES)
-
-
-def write_outcomes(path: Place, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:
-    """Write the outcomes of the rows of a captions file and of the inputs that were dropped earlier, sorted.
 
     Both are sorted by wnid and image id, and a few classes are held at a time. Raises InputError if both have the same
     id, because the two files are then not of one run.
     """
+
+    def ended() -> Iterator[pa.Table]:
+        start = 0
+        for batch in kept:
+            kinds, remarks = [], []
+            for row, remark in enumerate(batch["detail"].to_pylist(), start):
+                outcome, more = end_of(row) or (Outcome.KEPT, None)
+                kinds.append(outcome.value)
+                remarks.append("; ".join(filter(None, (remark, more))) or None)
+            start += len(batch)
+            yield pa.table([batch["image_id"], batch["wnid"], kinds, remarks, [1] * len(batch)], schema=OUTCOMES)
+
+    drops = (pa.Table.from_batches([batch]).select(OUTCOMES.names).cast(OUTCOMES) for batch in earlier)
     with replacing(path) as local, open_parquet_writer(local, OUTCOMES) as writer:
-        for table in _merged(rows, iter(earlier)):
+        for table in _merged(_whole_classes(ended()), drops):
             if (twice := first_repeated(table)) is not None:
                 raise InputError(
                     f"{twice!r} is in the captions file and among the drops beside it, so they are not of one run; "
@@ -429,23 +431,21 @@ def first_repeated(outcomes: pa.Table) -> str | None:
     return str(pc.min(repeated)) if len(repeated) else None
 
 
-def _merged(rows: Iterable[pa.Table], earlier: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _merged(rows: Iterable[pa.Table], drops: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Yield both together, in tables that end with a class; outcomes without a class come last."""
     rest = OUTCOMES.empty_table()  # of the drops
-    for table in _whole_classes(rows):
+    for table in rows:
         parts = [table]
         while True:
             # Nulls are sorted last, and comparing them is never true.
             inside = pc.sum(pc.less_equal(rest["wnid"], table["wnid"][-1])).as_py() or 0
             parts.append(rest.slice(0, inside))
             rest = rest.slice(inside)
-            if len(rest) or (batch := next(earlier, None)) is None:
+            if len(rest) or (more := next(drops, None)) is None:
                 break
-            rest = pa.Table.from_batches([batch]).select(OUTCOMES.names).cast(OUTCOMES)
+            rest = more
         yield pa.concat_tables(parts)
-    yield rest
-    for batch in earlier:
-        yield pa.Table.from_batches([batch]).select(OUTCOMES.names).cast(OUTCOMES)
+    yield from chain([rest], drops)
 
 
 def _whole_classes(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

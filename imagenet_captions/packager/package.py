@@ -89,7 +89,7 @@ def package(
         ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
         kept = read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"])
         earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
-        writing.write_outcomes(folder / OUTCOMES_FILE, writing.outcome_tables(kept, ends.get), earlier)
+        writing.write_outcomes(folder / OUTCOMES_FILE, kept, ends.get, earlier)
         recorded = {
             **made.get("settings", {}),
             "language": made.get("language"),

@@ -49,6 +49,9 @@ FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
 # A dataset in a seeded order has at least so many: a loader's workers read different shards at the same time.
 SHUFFLED_SHARDS = 16
 
+# Bytes that are requested of a store together at most, and those in between that nobody wants: a request takes as long
+# as they do.
+_TOGETHER, _HOLE = 32 << 20, 2 << 20
 _ROWS_AT_ONCE = 1 << 16
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
@@ -59,8 +62,13 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
     def __init__(self, path: str | Place) -> None:
         self._path = path = reopen(path) if isinstance(path, str) else path
         with reading(path):
-            opened = path.open("rb", buffering=0) if is_remote(path) else path
-            super().__init__(opened, pre_buffer=is_remote(path))
+            self._requests = path.open("rb", buffering=0) if is_remote(path) else None
+            super().__init__(self._requests or path, pre_buffer=is_remote(path))
+
+    def request_together(self, groups: Iterable[int], columns: Sequence[str] | None = None) -> None:
+        """Request the bytes of these row groups, which are read next and in order, in few parts if they are remote."""
+        if self._requests is not None:
+            self._requests.parts = neighbors(self.metadata, groups, columns)  # type: ignore[attr-defined]
 
     @property
     def schema_arrow(self) -> pa.Schema:
@@ -85,6 +93,29 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
         with reading(self._path):
             for batch in super().iter_batches(batch_size, row_groups, columns, **options):
                 yield check_rows(batch, columns)
+
+
+def neighbors(
+    metadata: pq.FileMetaData, groups: Iterable[int], columns: Sequence[str] | None = None
+) -> list[tuple[int, int]]:
+    """Return the byte ranges that hold these columns of several of these row groups, with small holes between them."""
+    parts: list[tuple[int, int]] = []
+    sizes: list[int] = []
+    for group in map(metadata.row_group, groups):
+        chunks = [group.column(at) for at in range(group.num_columns)]
+        if columns is not None:
+            names = tuple(f"{name}." for name in columns)
+            chunks = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(names)]
+        starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
+        stops = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
+        start, stop = min(starts), max(stops)
+        if parts and start - parts[-1][1] <= _HOLE and stop - parts[-1][0] <= _TOGETHER:
+            parts[-1] = (parts[-1][0], stop)
+            sizes[-1] += 1
+        else:
+            parts.append((start, stop))
+            sizes.append(1)
+    return [part for part, size in zip(parts, sizes, strict=True) if size > 1]
 
 
 def check_rows(rows: _Rows, columns: Sequence[str] | None = None) -> _Rows:
@@ -141,6 +172,7 @@ def read_batches(
 
     If it is asked for the whole file at once, Arrow may hold all that it has read until the end.
     """
+    opened.request_together(range(opened.num_row_groups), columns)
     groups: list[int] = []  # one large group, or several small ones with about `rows` rows together
     held = 0
     for number in range(opened.num_row_groups):
@@ -192,9 +224,12 @@ def read_metadata(path: Place) -> pq.FileMetaData:
         return opened.metadata
 
 
-def file_system(path: Place) -> pafs.FileSystem:
-    """Return the file system through which Arrow's datasets read a place; there a file has its `arrow_name`."""
-    return pafs.PyFileSystem(_ByUrl(path.system)) if is_remote(path) else pafs.LocalFileSystem()
+def file_system(path: Place, parts: Sequence[tuple[int, int]] = ()) -> pafs.FileSystem:
+    """Return the file system through which Arrow's datasets read a place; there a file has its `arrow_name`.
+
+    `parts` are byte ranges of remote files that are requested together.
+    """
+    return pafs.PyFileSystem(_ByUrl(path.system, parts)) if is_remote(path) else pafs.LocalFileSystem()
 
 
 def arrow_name(path: Place) -> str:
@@ -205,8 +240,14 @@ def arrow_name(path: Place) -> str:
 class _ByUrl(pafs.FSSpecHandler):  # type: ignore[misc]
     """Opens files by their URLs. Arrow's own handler would request 50 MB of an S3 object to read its footer."""
 
+    def __init__(self, system: Any, parts: Sequence[tuple[int, int]]) -> None:
+        super().__init__(system)
+        self._parts = parts
+
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(reopen(path).open("rb", buffering=0), mode="r")
+        opened: Any = reopen(path).open("rb", buffering=0)
+        opened.parts = self._parts
+        return pa.PythonFile(opened, mode="r")
 
 
 def open_parquet_writer(path: Path, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
@@ -222,14 +263,17 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def take_each(
-    files: Iterable[tuple[int, Place]], parts: Iterable[npt.NDArray[np.int64]], columns: Sequence[str]
+    files: Iterable[tuple[int, Place]],
+    parts: Iterable[npt.NDArray[np.int64]],
+    columns: Sequence[str],
+    every: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[pa.Table]:
     """Yield some columns of each part of rows; their numbers ascend, and each row group is read at most once.
 
     `files` are Parquet files with the numbers of their first rows; one is open at a time. Rows that follow one another
-    are not copied.
+    are not copied. `every` has the rows of all parts, if they are known: a store is asked for them in few requests.
     """
-    groups = _row_groups(files, columns)
+    groups = _row_groups(files, columns, every)
     first = end = 0
     for rows in parts:
         found, at = [], 0
@@ -247,21 +291,24 @@ def take_each(
 
 
 def _row_groups(
-    files: Iterable[tuple[int, Place]], columns: Sequence[str]
+    files: Iterable[tuple[int, Place]], columns: Sequence[str], every: npt.NDArray[np.int64] | None
 ) -> Iterator[tuple[int, int, Callable[[], pa.Table]]]:
     """Yield the first row of each row group and of the next one, and what reads the group."""
-    for first, path in files:
+    for start, path in files:
         with ParquetFile(path) as opened:
-            for number in range(opened.num_row_groups):
-                end = first + opened.metadata.row_group(number).num_rows
+            sizes = [opened.metadata.row_group(number).num_rows for number in range(opened.num_row_groups)]
+            bounds = np.cumsum([start, *sizes])
+            if every is not None:
+                wanted = np.diff(np.searchsorted(every, bounds)) > 0
+                opened.request_together(np.flatnonzero(wanted).tolist(), columns)
+            for number, (first, end) in enumerate(pairwise(bounds.tolist())):
                 yield first, end, lambda: opened.read_row_group(number, columns).select(columns)  # noqa: B023
-                first = end
 
 
 def gather(files: Iterable[tuple[int, Place]], rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
     """Return some columns of these rows, at least one, in the order of `rows`; each row group is read once."""
     order = np.argsort(rows, kind="stable")
-    (found,) = take_each(files, [rows[order]], columns)
+    (found,) = take_each(files, [rows[order]], columns, rows[order])
     return found.combine_chunks().take(pa.array(np.argsort(order)))
 
 

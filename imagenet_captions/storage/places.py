@@ -37,7 +37,7 @@ _SECRET = re.compile(
 _ROUNDS = 3  # %2540 is @ after two
 _ALIASES = {"s3a": "s3", "gcs": "gs"}  # two names of one place
 _CHANGES_AT_ONCE = 8
-_MARK = 8  # bytes after the footer of a Parquet file
+_FOOTER = 256 << 10  # bytes at the end of a file that are requested together: the footer of a shard is there
 # The fields by which stores tell versions of an object apart.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 _REQUEST = 8 << 20  # bytes of an object that is read in order
@@ -178,7 +178,8 @@ class RemotePath:
 
         def fetch_footer_once(start: int, stop: int) -> bytes:
             # A command opens a shard several times: for its schema, for its statistics, to read it.
-            return _end(self, version, start, stop) if size - stop <= _MARK else self.fetch(start, stop)
+            end = max(0, size - _FOOTER)
+            return _end(self, version, end, size)[start - end : stop - end] if start >= end else self.fetch(start, stop)
 
         if buffering == 0:
             return Ranges(fetch_footer_once if version else self.fetch, size, str(self))  # type: ignore[return-value]
@@ -250,11 +251,16 @@ def at_once(change: Callable[..., None], *arguments: Iterable[RemotePath]) -> No
 
 
 class Ranges(io.RawIOBase):
-    """A raw file that requests exactly what is read, through `fetch(start, stop)`."""
+    """A raw file that requests exactly what is read, through `fetch(start, stop)`.
+
+    `parts` are byte ranges, each requested as a whole when bytes in it are read; the last one is held.
+    """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str) -> None:
         self.name = name
         self._fetch, self._size, self._at = fetch, size, 0
+        self.parts: Sequence[tuple[int, int]] = ()
+        self._held = (0, b"")
 
     def readable(self) -> bool:
         return True
@@ -273,7 +279,7 @@ class Ranges(io.RawIOBase):
         wanted = min(len(target), self._size - self._at)
         if wanted <= 0:
             return 0
-        data = self._fetch(self._at, self._at + wanted)
+        data = self._bytes(self._at, self._at + wanted)
         if len(data) != wanted:
             raise InputError(
                 f"{self.name} gave {len(data):,} bytes where {wanted:,} were asked for: it changed while it was read, "
@@ -282,6 +288,14 @@ class Ranges(io.RawIOBase):
         target[:wanted] = data
         self._at += wanted
         return wanted
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        for first, last in self.parts:
+            if first <= start and stop <= last:
+                if self._held[0] != first or not self._held[1]:
+                    self._held = (first, self._fetch(first, last))
+                return self._held[1][start - first : stop - first]
+        return self._fetch(start, stop)
 
 
 # From what a user gives to a place.

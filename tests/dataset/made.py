@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,6 @@ def _row(image_id: str, number: int) -> Row:
     }
 
 
-def write_captions(path: Path, made: Iterable[Row]) -> Path:
-    """A captions file of these rows, and one earlier drop beside it."""
-    about = {"inputs": {"release": "ab" * 32}, "settings": {"caption": "title tags description"}}
-    return write_rows(path, made, about, DROPS[:1])
-
-
 def write_scores(path: Path, ids: Sequence[str], similarities: Sequence[float], dataset: Path) -> Path:
     """A file of a dataset's scores, as `score` writes it."""
     inputs = {"dataset": Shards(dataset).digest, "weights": "cd" * 32}
@@ -68,9 +62,9 @@ def write_scores(path: Path, ids: Sequence[str], similarities: Sequence[float], 
 
 
 def make_dataset(folder: Path, made: list[Row], images: bool = False) -> Path:
-    """A dataset of these rows; `images` gives each row one, but for every tenth."""
-    folder.mkdir(parents=True, exist_ok=True)
-    captions = write_captions(folder / "captions.parquet", made)
+    """A dataset of these rows and one earlier drop; `images` gives each row one, but for every tenth."""
+    about = {"inputs": {"release": "ab" * 32}, "settings": {"caption": "title tags description"}}
+    captions = write_rows(folder / "captions.parquet", made, about, DROPS[:1])
     source = None
     if images:
         held = {row["image_id"]: image(row["image_id"]) for number, row in enumerate(made) if number % 10}

@@ -1,7 +1,12 @@
-"""The dataset folder: what is in it, what it does with images it cannot use, and what it refuses."""
+"""The dataset folder: what is in it, images that it cannot use, what it refuses, and what verify finds."""
 
 import errno
+import hashlib
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -188,3 +193,141 @@ def test_earlier_drops_stand_among_the_rows_of_their_class(tmp_path: Path, monke
     kept = pa.table({"image_id": IDS, "wnid": [image_id[:9] for image_id in IDS]})
     expected = pa.concat_tables([kept, pq.read_table(drops, columns=["image_id", "wnid"])])
     assert found.select(["image_id", "wnid"]) == expected.sort_by([("wnid", "ascending"), ("image_id", "ascending")])
+
+
+DATA, RAW = "data/train-00000-of-00001.parquet", "raw/train-00000-of-00001.parquet"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    captions = write_captions(tmp_path / "captions.parquet")
+    package(captions, tmp_path / "out", PackageSettings(train_folder(tmp_path / "images")))
+    return tmp_path / "out"
+
+
+def test_a_whole_dataset_passes(dataset: Path) -> None:
+    assert str(verify(dataset)) == f"whole: 5 files, {len(IDS)} rows, {len(IDS)} images"
+
+
+def signed(dataset: Path, name: str) -> None:
+    """Put the bytes that a file has now into the manifest, as someone who edits a dataset would."""
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    data = (dataset / name).read_bytes()
+    manifest["files"][name] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    if name.endswith(".parquet"):
+        manifest["files"][name]["rows"] = pq.read_metadata(dataset / name).num_rows
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edit(name: str, change: Callable[..., object]) -> Callable[[Path], None]:
+    def edited(dataset: Path) -> None:
+        pq.write_table(change(pq.read_table(dataset / name, partitioning=None)), dataset / name)
+        signed(dataset, name)
+
+    return edited
+
+
+def flip(dataset: Path) -> None:
+    data = bytearray((dataset / DATA).read_bytes())
+    data[len(data) // 2] ^= 1
+    (dataset / DATA).write_bytes(data)
+
+
+def listing(change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def changed(dataset: Path) -> None:
+        manifest = json.loads((dataset / "manifest.json").read_text())
+        change(manifest)
+        (dataset / "manifest.json").write_text(json.dumps(manifest))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (flip, f"{DATA} has other bytes than when it was written; package"),
+        (lambda d: (d / RAW).unlink(), f"{RAW} is missing"),
+        (lambda d: (d / "README.md").write_text("new"), "README.md has 3 bytes"),
+        (lambda d: (d / "data/extra.parquet").write_bytes(b""), "data/extra.parquet is not in the manifest"),
+        (lambda d: [(d / DATA).unlink(), (d / RAW).unlink()], f"{DATA} is missing, and 1 more files are bad"),
+        (edit(DATA, lambda t: t.replace_schema_metadata({})), f"{DATA} has another schema"),
+        (edit(DATA, lambda t: t.take(list(range(len(t)))[::-1])), f"{DATA} and its other shards are not sorted"),
+        (edit(RAW, lambda t: t.slice(1)), "lists other rows in data/ than in raw/"),
+        (listing(lambda m: m["counts"].update(kept=99)), "outcomes.parquet has other counts than the manifest"),
+        (listing(lambda m: m["files"][DATA].update(rows=99)), "lists other rows in data/ than in raw/"),
+        (
+            listing(lambda m: [m["files"][name].update(rows=99) for name in (DATA, RAW)]),
+            f"{DATA} has another number of rows",
+        ),
+        (listing(lambda m: m["files"].pop("outcomes.parquet")), "does not list outcomes.parquet"),
+        (lambda d: (d / "manifest.json").unlink(), "has no manifest.json"),
+        (listing(lambda m: m.update(version=2)), "another version"),
+        (listing(lambda m: m.pop("counts")), "has not the expected content"),
+    ],
+)
+def test_harm_is_found(dataset: Path, harm: Callable[[Path], object], message: str) -> None:
+    harm(dataset)
+    with pytest.raises(InputError) as found:
+        verify(dataset)
+    assert message in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+# Stops at a named moment, says so, and waits there to be killed.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from imagenet_captions.dataset import writing
+from imagenet_captions.engines.local import LOCAL
+from imagenet_captions.packager.package import PackageSettings, package
+
+def stop():
+    print("here", flush=True)
+    time.sleep(600)
+
+def between_shards(*args, run=LOCAL.run, **kwargs):
+    for number, shard in enumerate(run(*args, **kwargs)):
+        if number == 2:
+            stop()
+        yield shard
+
+def within_the_swap(*args, rename=Path.rename, calls=[]):
+    calls.append(args)
+    if len(calls) == 2:
+        stop()
+    return rename(*args)
+
+writing.SMALL_SHARD = 1000
+if sys.argv[1] == "between shards":
+    LOCAL.run = between_shards
+else:
+    Path.rename = within_the_swap
+package(Path("captions.parquet"), Path("out"), PackageSettings(Path("images")), workers=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("there", "moment"), [(True, "within the swap"), (False, "between shards")])
+def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
+    captions = write_captions(tmp_path / "captions.parquet")
+    settings = PackageSettings(train_folder(tmp_path / "images"))
+    package(captions, tmp_path / "whole", settings)
+    expected = contents(tmp_path / "whole")
+    if there:
+        package(captions, tmp_path / "out", PackageSettings())
+    workers = "2" if moment == "between shards" else "1"
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, moment, workers], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    if there and (tmp_path / "out").exists():
+        verify(tmp_path / "out")  # the old one or the new one, and whole
+    package(captions, tmp_path / "out", settings)
+    assert contents(tmp_path / "out") == expected
+    assert {path.name for path in tmp_path.iterdir()} - {captions.name, "captions.outcomes.parquet"} == {
+        "images", "out", "whole",
+    }  # fmt: skip
