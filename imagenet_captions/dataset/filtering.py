@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from itertools import accumulate, chain, repeat, tee
+from itertools import accumulate, tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -352,8 +352,8 @@ def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: Filter
         images = config == "data" and manifest.images is not None and not settings.without_images
         sizes = _row_sizes(parents, rows, images)
         if settings.shuffle is None and manifest.shuffled is None:
-            wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in counted.items())
-            shards = writing.plan_shards(writing.plan_groups(wnids, sizes, 1 if images else TEXT_ROWS))
+            groups = writing.plan_groups(counted.items(), sizes, 1 if images else TEXT_ROWS)
+            shards = writing.plan_shards(groups)
         else:
             shards = writing.plan_shuffled(sizes, settings.shards, None if images else TEXT_ROWS)
         ranges = None
@@ -365,8 +365,8 @@ def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: Filter
         # Labels that are already local would otherwise name classes without rows.
         local = sorted(counted) if settings.local_labels or "label_original" in before.names else None
         schema = writing.dataset_schema(row, images, manifest.classes, local)
-        groups = [[rows[start:stop] for start, stop, _ in shard] for shard in shards]
-        yield from writing.shard_jobs(folder, config, schema, parents, groups, ranges)
+        chosen = [[rows[start:stop] for start, stop, _ in shard] for shard in shards]
+        yield from writing.shard_jobs(folder, config, schema, parents, chosen, ranges)
 
 
 def _row_sizes(parents: Sequence[tuple[int, Place]], rows: Integers, images: bool) -> list[int]:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,21 +107,24 @@ class RowGroup(NamedTuple):
 
 
 def plan_groups(
-    wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES, first: int = 0
+    classes: Iterable[tuple[str, int]], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES, first: int = 0
 ) -> list[RowGroup]:
-    """Divide rows, sorted by class, into row groups that end with a class; a very large class fills several.
+    """Divide rows into row groups that end with a class; a very large class fills several.
+
+    `classes` has the number of rows of each class, in the order of the rows, and `sizes` the bytes of each row.
 
     A group of fewer than `fill` rows takes another class. With `fill=1` every class has groups of its own, so that a
     filter on a class reads the images of that class only.
 
-    >>> [(g.start, g.stop) for g in plan_groups(["a", "a", "b", "c", "c"], [1, 1, 1, 9, 9], most=10)]
+    >>> [(g.start, g.stop) for g in plan_groups([("a", 2), ("b", 1), ("c", 2)], [1, 1, 1, 9, 9], most=10)]
     [(0, 2), (2, 3), (3, 4), (4, 5)]
-    >>> [(g.start, g.stop) for g in plan_groups(["a", "a", "b", "c", "c"], [1, 1, 1, 1, 1], fill=3)]
+    >>> [(g.start, g.stop) for g in plan_groups([("a", 2), ("b", 1), ("c", 2)], [1, 1, 1, 1, 1], fill=3)]
     [(0, 3), (3, 5)]
     """
     groups: list[RowGroup] = []
     start = stop = first
     held, before = 0, ""
+    wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes)
     for wnid, size in zip(wnids, sizes, strict=True):
         full = wnid != before and stop - start >= fill
         if stop > start and (full or held + size > most):
@@ -144,7 +147,7 @@ def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) ->
     cuts = [len(sizes) * number // count for number in range(count + 1)]
     # Every row counts as a class of its own, so that a group ends as soon as it is filled.
     planned = [
-        plan_groups(map(str, range(start, stop)), sizes[start:stop], fill or len(sizes), first=start)
+        plan_groups(((str(row), 1) for row in range(start, stop)), sizes[start:stop], fill or len(sizes), first=start)
         for start, stop in pairwise(cuts)
     ]
     return [shard for shard in planned if shard]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,7 +26,8 @@ from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import wnids_of
-from imagenet_captions.images.sources import Located, locate
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.sources import locate
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, provenance
 from imagenet_captions.storage.files import CARD, MANIFEST, require_file, scratch_beside, sha256, walk
@@ -60,40 +61,46 @@ def package(
     """
     with producing_folder(out, [captions, settings.images]) as folder:
         classes, made = _check_captions(captions)
+        earlier_settings = made.get("settings", {})
+        among, rows = ClassSet.recorded(earlier_settings), sum(count for _, count in classes)
+        ranges: list[ByteRange | None] | None = None
+        remarks: dict[int, str] = {}
         with scratch_beside(folder / "rows") as scratch:
-            located = None
             if settings.images is not None:
-                located = _locate(captions, settings.images, settings.missing, scratch)
-            skip = settings.missing == "skip"
-            jobs = partial(_jobs, captions, folder, classes, ClassSet.recorded(made.get("settings", {})), located, skip)
+                wanted = read_table(captions, ["image_id", "wnid", "photo_id"])
+                ranges, remarks = locate(wanted, settings.images, scratch)
+                if rows and not any(ranges):
+                    told = "none of the rows has an image in %s; check the path, or leave `images` out"
+                    log.warning(told, settings.images)
+            if settings.missing == "fail":
+                _refuse(captions, remarks, f"of {rows:,} rows have no image")
+            kept = np.ones(rows, bool)
+            if settings.missing == "skip":
+                kept[[*remarks]] = False
             files: list[writing.ShardFile] = []
             faults: dict[int, str] = {}
-            rows = sum(count for _, count in classes) - (len(located.remarks) if located is not None and skip else 0)
-            with progress("package", rows, "rows") as bar:
+            with progress("package", int(kept.sum()), "rows") as bar:
                 # Without images both configs are written together; with them a broken one is left out of `raw` too.
-                for configs in ((False, True),) if located is None else ((False,), (True,)):
-                    tasks = [job for raw in configs for job in jobs(raw, faults)]
-                    for shard in engine.run(writing.write_shard, tasks, min(workers, len(tasks)), threads=True):
+                for configs in (("data", "raw"),) if ranges is None else (("data",), ("raw",)):
+                    planned = (_jobs(captions, folder, config, classes, among, ranges, kept) for config in configs)
+                    jobs = [*chain.from_iterable(planned)]
+                    for shard in engine.run(writing.write_shard, jobs, min(workers, len(jobs)), threads=True):
                         files.append(shard)
                         faults |= shard.faults
                         bar.update(sum(file.rows for file in files) // 2 - bar.n)  # both configs have each row
-        if faults and settings.missing == "fail":
-            first = min(faults)
-            image_id = gather([(0, captions)], np.array([first]), ["image_id"])["image_id"][0]
-            raise InputError(
-                f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
-                "replace them, or choose `missing` report or skip"
-            )
-        missing = Outcome.NO_IMAGE if skip else Outcome.KEPT
-        ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
+                    kept[[*faults]] = False
+        if settings.missing == "fail":
+            _refuse(captions, faults, "images cannot be used")
+        missing = Outcome.NO_IMAGE if settings.missing == "skip" else Outcome.KEPT
+        ends = {row: (missing, remark) for row, remark in remarks.items()}
         ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
-        kept = read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"])
+        ended = read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"])
         earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
-        writing.write_outcomes(folder / OUTCOMES_FILE, kept, ends.get, earlier)
+        writing.write_outcomes(folder / OUTCOMES_FILE, ended, ends.get, earlier)
         recorded = {
-            **made.get("settings", {}),
+            **earlier_settings,
             "language": made.get("language"),
-            "missing": None if located is None else settings.missing,
+            "missing": None if ranges is None else settings.missing,
         }
         return writing.finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
 
@@ -119,50 +126,42 @@ def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str
         return classes, provenance(opened.schema_arrow)
 
 
-def _locate(captions: Place, images: Place, missing: str, scratch: Path) -> Located:
-    rows = read_table(captions, ["image_id", "wnid", "photo_id"])
-    located = locate(rows, images, scratch)
-    if len(rows) and not any(located.ranges):
-        log.warning("none of the rows has an image in %s; check the path, or leave `images` out", images)
-    if located.remarks and missing == "fail":
-        first = min(located.remarks)
+def _refuse(captions: Place, rows: Mapping[int, str], what: str) -> None:
+    """Raise InputError if there are such rows."""
+    if rows:
+        first = min(rows)
+        image_id = gather([(0, captions)], np.array([first]), ["image_id"])["image_id"][0]
         raise InputError(
-            f"{len(located.remarks):,} of {len(rows):,} rows have no image, the first is {rows['image_id'][first]}: "
-            f"{located.remarks[first]}; add the images, or choose `missing` report or skip"
+            f"{len(rows):,} {what}, the first is {image_id}: {rows[first]}; add or replace them, or choose `missing` "
+            "report or skip"
         )
-    return located
 
 
 def _jobs(
     captions: Place,
     folder: Place,
+    config: str,
     classes: Sequence[tuple[str, int]],
     among: ClassSet,
-    located: Located | None,
-    skip: bool,
-    raw: bool,
-    faults: Iterable[int],
+    ranges: Sequence[ByteRange | None] | None,
+    kept: npt.NDArray[np.bool_],
 ) -> Iterator[writing.ShardJob]:
-    """Yield the shards of one config; rows with faults are left out, and with `skip` those without an image."""
+    """Yield the shards of one config."""
     metadata = read_metadata(captions)
-    rows = metadata.num_rows
     total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
-    text = max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
-    wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes)
-    ranges = None if located is None or raw else located.ranges
-    kept = np.ones(rows, bool)
-    kept[[*(located.remarks if located is not None and skip else ()), *faults]] = False
-    if ranges is None:
-        plan = writing.plan_groups(wnids, repeat(text, rows), TEXT_ROWS)
+    text = max(1, int(total) // max(1, 2 * len(kept)))  # the captions file has the texts twice, a config has them once
+    if config == "raw" or ranges is None:
+        ranges = None
+        plan = writing.plan_groups(classes, repeat(text, len(kept)), TEXT_ROWS)
     else:
         sizes = [(text + part.size if part else text) if kept[row] else 0 for row, part in enumerate(ranges)]
-        plan = writing.plan_groups(wnids, sizes)
+        plan = writing.plan_groups(classes, sizes)
     shards = [
         [start + np.flatnonzero(kept[start:stop]) for start, stop, _ in shard if kept[start:stop].any()]
         for shard in writing.plan_shards(plan)
     ]
-    schema = writing.dataset_schema(RAW_ROW if raw else ROW, ranges is not None, among)
-    config, prefix = ("raw", "raw_") if raw else ("data", "")
+    columns, prefix = (RAW_ROW, "raw_") if config == "raw" else (ROW, "")
+    schema = writing.dataset_schema(columns, ranges is not None, among)
     yield from writing.shard_jobs(folder, config, schema, [(0, captions)], shards, ranges, prefix)
 
 

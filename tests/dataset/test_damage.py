@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +20,11 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import stats
-from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.places import Place
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
-from tests.packager.made import contents, write_captions
+from tests.packager.made import change_manifest, contents, sign, write_captions
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +113,9 @@ def test_loading_names_a_damaged_shard(
 
 
 def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_path: Path) -> None:
-    manifest = json.loads((copy / "manifest.json").read_text())
-    for name in manifest["files"]:
-        if name.endswith("00000-of-00001.parquet"):
-            manifest["files"][name]["rows"] += 3
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for config in ("data", "raw"):
+        name = f"{config}/train-00000-of-00001.parquet"
+        change_manifest(copy, lambda manifest: manifest["files"][name].update(rows=53))  # noqa: B023
     with pytest.raises(InputError, match="has 50 rows, and its manifest says 53; package it again"):
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
 
@@ -130,9 +126,7 @@ def test_nulls_in_texts_are_one_sentence(copy: Path) -> None:
     table = pq.read_table(shard)
     at = table.schema.get_field_index("caption")
     pq.write_table(table.set_column(at, "caption", pa.nulls(len(table), pa.string())), shard)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["files"][f"data/{shard.name}"] |= {"bytes": shard.stat().st_size, "sha256": sha256(shard)}
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    sign(copy, f"data/{shard.name}")
     code, told = invoke("stats", copy)
     assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
     with pytest.raises(InputError, match="is damaged"):

@@ -12,47 +12,28 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, diff, format_summary
-from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
-from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.command_line import run_cli
-
-Entries = list[dict[str, Any]]
-
-
-def make(folder: Path, name: str, entries: Entries) -> Path:
-    release = folder / f"{name}.json"
-    release.write_text(json.dumps(entries), encoding="utf-8")
-    build(folder / name, BuildSettings(release=release, workers=1))
-    return folder / name
-
-
-def entries() -> Entries:
-    found: Entries = json.loads((SAMPLE / "release.json").read_text(encoding="utf-8"))
-    return found
+from tests.dataset.made import WNIDS, make_dataset, rows
+from tests.packager.made import caption_row
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sample, and a version of it with a class less, a class more, rows lost and gained, texts changed."""
+    """A dataset, and a version of it with a class less, a class more, rows lost and gained, texts changed."""
     folder = tmp_path_factory.mktemp("pair")
     chosen = random.Random(0)
-    first = entries()
-    wnids = sorted({entry["wnid"] for entry in first})
-    second = [dict(entry) for entry in first if entry["wnid"] != wnids[2]]
-    second = [entry for entry in second if chosen.random() > 0.2]
-    for number, entry in enumerate(second):
+    second = [row for row in rows() if row["wnid"] != WNIDS[2] and chosen.random() > 0.2]
+    for number, row in enumerate(second):
         if number % 5 == 0:
-            entry["title"] = f"{entry['title']} again"
+            row["title"] = row["raw_title"] = f"{row['title']} again"
         if number % 7 == 0:
-            entry["tags"] = [*entry["tags"], "one more"]
+            row["tags"] = [*row["tags"], "one more"]
         if number % 11 == 0:
-            entry["description"] = f"<b>{entry['description']}</b>"  # the same text once it is cleaned
-    second.append(
-        {"filename": "n15075141_1.JPEG", "wnid": "n15075141", "title": "paper", "description": "", "tags": []}
-    )
-    second.append({"filename": f"{wnids[0]}_0.JPEG", "wnid": wnids[0], "title": "x", "description": "", "tags": []})
-    return make(folder, "a", first), make(folder, "b", second)
+            row["raw_description"] = f"<b>{row['description']}</b>"  # the same text once it is cleaned
+    more = [caption_row(image_id) for image_id in ("n01440764_0", "n04591157_1")]
+    second = sorted([*second, *more], key=lambda row: (row["wnid"], row["image_id"]))
+    return make_dataset(folder / "a", rows()), make_dataset(folder / "b", second)
 
 
 def naive(a: Path, b: Path, raw: bool) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -108,8 +89,7 @@ def test_what_differs_is_what_a_naive_comparison_finds(pair: tuple[Path, Path], 
 
 
 def test_equal_datasets_are_called_equal(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    twin = make(tmp_path, "twin", entries())
-    summary = diff(pair[0], twin, raw=True, out=tmp_path / "equal.tsv")
+    summary = diff(pair[0], make_dataset(tmp_path, rows()), raw=True, out=tmp_path / "equal.tsv")
     assert summary.equal
     assert not summary.classes
     assert (tmp_path / "equal.tsv").read_text() == "image_id\twnid\tchange\tfields\n"
@@ -120,20 +100,21 @@ def test_equal_datasets_are_called_equal(pair: tuple[Path, Path], tmp_path: Path
 def test_lists_of_tags_are_compared_exactly(tmp_path: Path) -> None:
     """Each pair would join to the same text."""
     lists = [([], [""]), (["a", "b"], ["a,b"]), (["1:a"], ["a"]), (["", ""], [""]), (["ä"], ["a"])]
-    datasets = []
-    for name, at in (("a", 0), ("b", 1)):
-        made = entries()[: len(lists)]
-        datasets.append(
-            make(tmp_path, name, [{**row, "tags": tags[at]} for row, tags in zip(made, lists, strict=True)])
+    one, other = (
+        make_dataset(
+            tmp_path / str(side),
+            [{**row, "tags": pair[side], "raw_tags": pair[side]} for row, pair in zip(rows(), lists, strict=False)],
         )
-    summary = diff(*datasets, raw=True)
-    assert summary.total.fields["raw_tags"] == summary.total.changed == len(lists)
+        for side in (0, 1)
+    )
+    summary = diff(one, other, raw=True)
+    assert summary.total.fields["tags"] == summary.total.fields["raw_tags"] == len(lists)
 
 
 def test_the_command(pair: tuple[Path, Path], tmp_path: Path) -> None:
     done = run_cli("diff", *pair, "--raw", "--out", tmp_path / "d")
     assert done.returncode == 0, done.stderr
-    for words in ("lost: only in A", "gained: only in B", "raw description", "n15075141 toilet paper"):
+    for words in ("lost: only in A", "gained: only in B", "raw description", "n04591157 Windsor"):
         assert words in done.stdout
 
 

@@ -1,7 +1,6 @@
 """The dataset folder: what is in it, images that it cannot use, what it refuses, and what verify finds."""
 
 import errno
-import hashlib
 import json
 import signal
 import subprocess
@@ -25,9 +24,11 @@ from tests.packager.made import (
     DROPS,
     IDS,
     PROVENANCE,
+    change_manifest,
     contents,
     image,
     images,
+    sign,
     train_folder,
     write_captions,
 )
@@ -126,7 +127,7 @@ def test_a_broken_image_drops_its_row_and_says_why(tmp_path: Path, data: bytes, 
     for config in ("data", "raw"):
         assert IDS[4] not in pq.read_table(tmp_path / "a/out" / config)["image_id"].to_pylist()
     verify(tmp_path / "a/out")
-    with pytest.raises(InputError, match=f"1 images cannot be used, the first is that of {IDS[4]}: {fault}"):
+    with pytest.raises(InputError, match=f"1 images cannot be used, the first is {IDS[4]}: {fault}"):
         make(tmp_path / "b", held, "fail")
 
 
@@ -175,9 +176,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_images_of_none_of_the_rows_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    captions = write_captions(tmp_path / "captions.parquet")
-    others = train_folder(tmp_path / "others", {"n15075141_1": image("n15075141_1")})
-    package(captions, tmp_path / "out", PackageSettings(others))
+    make(tmp_path, {"n15075141_1": image("n15075141_1")})
     assert "none of the rows has an image in" in caplog.text
 
 
@@ -198,31 +197,10 @@ def test_earlier_drops_stand_among_the_rows_of_their_class(tmp_path: Path, monke
 DATA, RAW = "data/train-00000-of-00001.parquet", "raw/train-00000-of-00001.parquet"
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    captions = write_captions(tmp_path / "captions.parquet")
-    package(captions, tmp_path / "out", PackageSettings(train_folder(tmp_path / "images")))
-    return tmp_path / "out"
-
-
-def test_a_whole_dataset_passes(dataset: Path) -> None:
-    assert str(verify(dataset)) == f"whole: 5 files, {len(IDS)} rows, {len(IDS)} images"
-
-
-def signed(dataset: Path, name: str) -> None:
-    """Put the bytes that a file has now into the manifest, as someone who edits a dataset would."""
-    manifest = json.loads((dataset / "manifest.json").read_text())
-    data = (dataset / name).read_bytes()
-    manifest["files"][name] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    if name.endswith(".parquet"):
-        manifest["files"][name]["rows"] = pq.read_metadata(dataset / name).num_rows
-    (dataset / "manifest.json").write_text(json.dumps(manifest))
-
-
 def edit(name: str, change: Callable[..., object]) -> Callable[[Path], None]:
     def edited(dataset: Path) -> None:
         pq.write_table(change(pq.read_table(dataset / name, partitioning=None)), dataset / name)
-        signed(dataset, name)
+        sign(dataset, name)
 
     return edited
 
@@ -234,12 +212,7 @@ def flip(dataset: Path) -> None:
 
 
 def listing(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    def changed(dataset: Path) -> None:
-        manifest = json.loads((dataset / "manifest.json").read_text())
-        change(manifest)
-        (dataset / "manifest.json").write_text(json.dumps(manifest))
-
-    return changed
+    return lambda dataset: change_manifest(dataset, change)
 
 
 @pytest.mark.parametrize(
@@ -265,10 +238,12 @@ def listing(change: Callable[[dict], object]) -> Callable[[Path], None]:
         (listing(lambda m: m.pop("counts")), "has not the expected content"),
     ],
 )
-def test_harm_is_found(dataset: Path, harm: Callable[[Path], object], message: str) -> None:
-    harm(dataset)
+def test_harm_is_found(tmp_path: Path, harm: Callable[[Path], object], message: str) -> None:
+    make(tmp_path)
+    assert str(verify(tmp_path / "out")) == f"whole: 5 files, {len(IDS)} rows, {len(IDS)} images"
+    harm(tmp_path / "out")
     with pytest.raises(InputError) as found:
-        verify(dataset)
+        verify(tmp_path / "out")
     assert message in str(found.value)
     assert "\n" not in str(found.value)
 
