@@ -158,8 +158,7 @@ def _columns(facts: DatasetFacts) -> str:
     rows = [(f"`{name}`", f"{count:,}", share(count, facts.rows)) for name, count in filled.items()]
     lines = ["## What the columns hold", "", *_table(("column", "rows with a value", "share"), rows)]
     if facts.languages:
-        common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
-        told = ", ".join(f"{_code(code)} {count:,}" for code, count in common)
+        told = ", ".join(f"{_code(code)} {count:,}" for code, count in _most(facts.languages)[:10])
         lines.append(f"Most frequent languages: {told}.")
         lines.append("`und` marks rows whose title and description have fewer than three letters.")
     else:
@@ -228,6 +227,10 @@ def _how(facts: DatasetFacts) -> str:
     return "\n".join([*lines, ""])
 
 
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _code(value: object) -> str:
     """Return a value of a stranger's file as code, from which it cannot break out."""
     text = printable(str(value)).replace("\n", " ").replace("`", "'")
@@ -240,6 +243,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 COLLECTION = "https://github.com/mlfoundations/imagenet-captions"
+_OF_FLICKR = "https://www.flickr.com/creativecommons/"
 _COLLECTED = "2022-05-03"  # the paper that published the collection
 _PARQUET = "application/x-parquet"
 _CR = (
@@ -270,15 +274,11 @@ _CONFIGS = {
     "raw": ("raw", "The same rows, with the texts exactly as the source gave them."),
 }
 
-_ORIGINS = {
-    "flickr": ("https://www.flickr.com/", "Flickr's answers about the photos"),
-    "release": ("https://github.com/mlfoundations/imagenet-captions", "the published ImageNet-Captions"),
-    "yfcc100m": ("https://arxiv.org/abs/1503.01817", "the metadata of YFCC100M, of 2014"),
-}
-_LICENSES = {
-    "flickr": "https://www.flickr.com/creativecommons/",
-    "release": f"{COLLECTION}/blob/main/license.md",
-    "yfcc100m": "https://www.flickr.com/creativecommons/",
+# Of each source of texts: its address, what it is, and its license.
+_SOURCES = {
+    "flickr": ("https://www.flickr.com/", "Flickr's answers about the photos", _OF_FLICKR),
+    "release": (COLLECTION, "the published ImageNet-Captions", f"{COLLECTION}/blob/main/license.md"),
+    "yfcc100m": ("https://arxiv.org/abs/1503.01817", "the metadata of YFCC100M, of 2014", _OF_FLICKR),
 }
 _TERMS_OF_TEXTS = (
     "Texts and photos belong to the people who made them. `license` is the number of the license that Flickr stated "
@@ -341,7 +341,7 @@ def croissant(facts: DatasetFacts, columns: Mapping[str, Mapping[str, str]]) -> 
         "inLanguage": facts.common_languages(),
         "keywords": [*_KEYWORDS],
         "isLiveDataset": False,
-        "license": [*sorted({_LICENSES[name] for name in facts.sources if name in _LICENSES}), *terms],
+        "license": [*sorted({_SOURCES[name][2] for name in facts.sources if name in _SOURCES}), *terms],
         "usageInfo": conditions,
         **_provenance(facts),
         **_responsible_use(facts),
@@ -375,7 +375,7 @@ def _record_set(name: str, about: str, columns: Mapping[str, str], source: dict[
 def _provenance(facts: DatasetFacts) -> dict[str, Any]:
     """Return what a dataset was derived from, when the texts were retrieved, and what made it."""
     derived = [("https://www.image-net.org/", f"{facts.origin}: images, labels and ids")]
-    derived += [_ORIGINS[name] for name in sorted(facts.sources) if name in _ORIGINS]
+    derived += [_SOURCES[name][:2] for name in sorted(facts.sources) if name in _SOURCES]
     derived += [(f"urn:sha256:{digest}", f"input {role}") for role, digest in sorted(facts.inputs.items())]
     made_with = " and ".join(f"{name} {version}" for name, version in sorted(facts.made_with.items()))
     activities = [{"@type": "prov:Activity", "prov:label": f"cleaned and packaged with {made_with}"}]
@@ -411,8 +411,7 @@ def _responsible_use(facts: DatasetFacts) -> dict[str, Any]:
         limits.append(f"Of {asked:,} listed photos that Flickr was asked about, {share(answered, asked)} answered.")
     biases = ["The photographers are people who shared photos on Flickr before 2012, in the languages that they speak."]
     if facts.languages:
-        known = {code: count for code, count in facts.languages.items() if code != UNKNOWN_LANGUAGE}
-        common = sorted(known.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
+        common = [(code, count) for code, count in _most(facts.languages) if code != UNKNOWN_LANGUAGE][:_MOST_SHOWN]
         told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common)
         biases.append(f"Most frequent languages: {told or 'none was detected'}.")
     if facts.by_class:

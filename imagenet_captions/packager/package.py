@@ -28,7 +28,7 @@ from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import wnids_of
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.sources import locate
-from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, outcomes_path
+from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, count_outcomes, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, provenance
 from imagenet_captions.storage.files import CARD, MANIFEST, require_file, scratch_beside, sha256, walk
 from imagenet_captions.storage.outputs import producing_folder
@@ -278,11 +278,10 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
                 yield name, f"has nulls in {column}"
             if len(read[name].ids) != rows:
                 yield name, "has another number of rows than the manifest says"
-        if seed is None:
-            if len(found_ids) > 1 and not pc.all(pc.less(found_ids[:-1], found_ids[1:])).as_py():
-                yield next(iter(names)), "and its other shards are not sorted by image id"
-        elif not np.array_equal(seeded_order(found_ids.to_pylist(), seed), np.arange(len(found_ids))):
-            yield next(iter(names)), f"and its other shards are not in the order of the seed {seed}"
+        order = pc.sort_indices(found_ids) if seed is None else seeded_order(found_ids.to_pylist(), seed)
+        if not np.array_equal(order, np.arange(len(found_ids))):
+            wanted = "sorted by image id" if seed is None else f"in the order of the seed {seed}"
+            yield next(iter(names)), f"and its other shards are not {wanted}"
     if not ids["data"].equals(ids["raw"]):
         yield "raw/", "has other ids than data/"
     outcomes = read_table(shards.outcomes)
@@ -294,6 +293,5 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
     kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
     if not kept.equals(ids["data"] if seed is None else ids["data"].take(pc.sort_indices(ids["data"]))):
         yield OUTCOMES_FILE, "keeps other ids than data/ has"
-    counted = outcomes.group_by("outcome").aggregate([("count", "sum")])
-    if dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True)) != manifest.counts:
+    if count_outcomes(outcomes.to_batches()) != manifest.counts:
         yield OUTCOMES_FILE, "has other counts than the manifest"

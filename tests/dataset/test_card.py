@@ -18,9 +18,18 @@ import imagenet_captions as ic
 from imagenet_captions.dataset import writing
 from imagenet_captions.dataset.card import DatasetFacts, card
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS, with_provenance
 from tests.dataset.made import make_dataset, rows
-from tests.packager.made import IDS, PROVENANCE, contents, images, train_folder, write_captions, write_published
+from tests.packager.made import (
+    IDS,
+    PROVENANCE,
+    caption_row,
+    contents,
+    images,
+    train_folder,
+    write_captions,
+    write_published,
+    write_rows,
+)
 
 
 def made_card(rows: int, **facts: Any) -> str:
@@ -190,10 +199,8 @@ def test_it_says_where_the_rows_are_from_and_what_they_lack(tmp_path: Path) -> N
 
 
 def test_its_limits_have_the_survival_that_was_measured(tmp_path: Path) -> None:
-    captions = write_captions(tmp_path / "c.parquet")
     measured = {"survival": {"years": {"2007": [8, 10], "2008": [1, 2]}, "licenses": {}}}
-    schema = with_provenance(CAPTIONS, {**PROVENANCE, "measured": measured})
-    pq.write_table(pq.read_table(captions).cast(schema), captions)
+    captions = write_rows(tmp_path / "c.parquet", map(caption_row, sorted(IDS)), {**PROVENANCE, "measured": measured})
     package(captions, tmp_path / "out", PackageSettings())
     limits = described(tmp_path / "out")["rai:dataLimitations"]
     assert limits[-1] == "Of 12 listed photos that Flickr was asked about, 75.0 % answered."
