@@ -17,10 +17,13 @@ from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import read_outcome_counts
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.imagenet.classes import list_names
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import verify
+from imagenet_captions.pipeline.build import BuildSettings, build
 from imagenet_captions.storage.files import sha256
-from tests.command_line import invoke
+from tests.command_line import invoke, run_bash, run_lines
 from tests.dataset.made import WNIDS, make_dataset, read_ids, rows, write_scores
 from tests.packager.made import contents
 
@@ -419,3 +422,35 @@ def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_pa
 def test_a_value_of_another_type_is_refused_in_one_sentence(call: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ic.InputError, match=re.escape(sentence)):
         call()
+
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
+
+
+def blocks(page: str, language: str) -> str:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("docs")
+    release = made / "release.json"
+    # The second retriever of the sample has been at the beach.
+    text = (SAMPLE / "release.json").read_text(encoding="utf-8")
+    release.write_text(re.sub(r'("n02099601_\d+\.JPEG".*?"title": ")', r"\1beach ", text, flags=re.DOTALL))
+    build(made / "imagenet-captions", BuildSettings(release=release, work=made / "work", workers=1))
+    return made
+
+
+def test_filter(folder: Path) -> None:
+    script = blocks("filter.md", "bash")
+    shown = run_lines(script, folder).stdout
+    assert shown.count("kept") == len(list(filter(None, script.splitlines())))
+    assert (folder / "dogs" / "manifest.json").exists()
+    script = blocks("filter.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
+    shown = run_bash(f"python - <<'EOF'\n{script}\nEOF", folder, HF_DATASETS_CACHE=str(folder / "cache"))
+    assert shown.split()[-4:] == ["0", "19", "7", "1"]
+    assert (folder / "beach.txt").read_bytes() == (folder / "dogs.txt").read_bytes()
+    assert (folder / "smaller" / "manifest.json").exists()
+    assert all(name in (DOCS / "filter.md").read_text(encoding="utf-8") for name in list_names())
