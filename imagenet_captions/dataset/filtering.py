@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from imagenet_captions.dataset import sampling, writing
 from imagenet_captions.dataset.loading import check_condition, of_shards
@@ -36,7 +37,7 @@ from imagenet_captions.storage.parquet import (
     read_table,
     reading,
 )
-from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
+from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, is_remote, place
 from imagenet_captions.storage.progress import Bar, progress
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _KEPT = 0
 _ROWS_AT_ONCE = 20_000  # of a few short columns
+_UNBUFFERED = pads.ParquetFragmentScanOptions(pre_buffer=False)  # a buffer would hold all that was read of a shard
 
 Integers = npt.NDArray[np.int64]
 
@@ -238,11 +240,12 @@ def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.
             possible = {group.id for group in fragment.subset(condition).row_groups}
             mask = np.repeat([group.id in possible for group in groups], sizes).astype(bool)
             if possible:
-                (fragment,) = of_shards([file], neighbors(fragment.metadata, sorted(possible))).get_fragments()
+                if is_remote(file):
+                    (fragment,) = of_shards([file], neighbors(fragment.metadata, sorted(possible))).get_fragments()
                 part = fragment.subset(row_group_ids=sorted(possible))
-                # All rows of these groups: a scanner that filters does not report which rows it left out. It reads
-                # about two groups ahead, since groups with images are large.
-                how = {"batch_size": max(sizes), "batch_readahead": 2}
+                # All rows of these groups: a scanner that filters does not report which rows it left out. It holds
+                # about two groups, since those with images are large.
+                how = {"batch_size": max(sizes), "batch_readahead": 2, "fragment_scan_options": _UNBUFFERED}
                 found = part.to_table(schema=schema, columns={"keep": condition}, **how)
                 mask[mask] = pc.fill_null(found["keep"], False).to_numpy()
         masks.append(mask)

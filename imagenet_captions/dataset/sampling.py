@@ -64,7 +64,7 @@ def choose(ids: Sequence[str], settings: FilterSettings, like: Mapping[str, int]
     >>> choose(["n01440764_1", "n01440764_2", "n01443537_1"], FilterSettings(per_class=1))
     {'n01440764_2': 'per-class'}
     """
-    ordered = sorted(ids, key=lambda image_id: (sampling_key(image_id, settings.seed), image_id))
+    ordered = [ids[at] for at in seeded_order(ids, settings.seed).tolist()]
     out: dict[str, str] = {}
 
     def limit(step: str, limits: Mapping[str, int]) -> None:
