@@ -411,8 +411,8 @@ def _responsible_use(facts: DatasetFacts) -> dict[str, Any]:
         limits.append(f"Of {asked:,} listed photos that Flickr was asked about, {share(answered, asked)} answered.")
     biases = ["The photographers are people who shared photos on Flickr before 2012, in the languages that they speak."]
     if facts.languages:
-        common = [(code, count) for code, count in _most(facts.languages) if code != UNKNOWN_LANGUAGE][:_MOST_SHOWN]
-        told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common)
+        common = [each for each in _most(facts.languages) if each[0] != UNKNOWN_LANGUAGE]
+        told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common[:_MOST_SHOWN])
         biases.append(f"Most frequent languages: {told or 'none was detected'}.")
     if facts.by_class:
         most, least = max(facts.by_class.values()), min(facts.by_class.values())

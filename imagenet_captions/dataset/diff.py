@@ -58,13 +58,13 @@ class Counts:
         """Rows lost, gained or changed."""
         return self.lost + self.gained + self.changed
 
-    def numbers(self) -> dict[str, int]:
+    def numbers(self) -> list[int]:
         """Return the numbers of rows lost, gained and changed, and for each field those in which it differs."""
-        return {kind: getattr(self, kind) for kind in _KINDS} | self.fields
+        return [self.lost, self.gained, self.changed, *self.fields.values()]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers of rows that differ as values for a JSON file."""
-        return {kind: getattr(self, kind) for kind in _KINDS} | {"fields": self.fields}
+        return {"lost": self.lost, "gained": self.gained, "changed": self.changed, "fields": self.fields}
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,20 @@ def diff(
     with producing(outputs, inputs, overwrite) as new:
         summary, changes = _compare(one, other, raw)
         content = {"manifests": {"a": one.digest, "b": other.digest}, **summary.as_dict()}
-        rows = changes.to_pylist()
         if out.suffix == ".json":
-            ids: dict[str, Any] = {kind: [row["image_id"] for row in rows if row["change"] == kind] for kind in _KINDS}
-            ids["changed"] = {row["image_id"]: row["fields"].split(",") for row in rows if row["fields"]}
+            ids: dict[str, Any] = {"lost": [], "gained": [], "changed": {}}
+            for row in changes.to_pylist():
+                if row["change"] == "changed":
+                    ids["changed"][row["image_id"]] = row["fields"].split(",")
+                else:
+                    ids[row["change"]].append(row["image_id"])
             write_json(new[0], {**content, "ids": ids})
         else:
-            _write_lines(new[0], [changes.column_names, *(row.values() for row in rows)])
+            _write_lines(new[0], [changes.column_names, *(row.values() for row in changes.to_pylist())])
         if len(new) > 1:
-            header = ["wnid", "class_name", "a", "b", *summary.total.numbers()]
+            header = ["wnid", "class_name", "a", "b", *_KINDS, *summary.total.fields]
             found = summary.classes.items()
-            lines = ([wnid, _name(wnid), each.a, each.b, *each.numbers().values()] for wnid, each in found)
+            lines = ([wnid, _name(wnid), counts.a, counts.b, *counts.numbers()] for wnid, counts in found)
             _write_lines(new[1], [header, *lines])
             write_json(new[2], content)
     return summary
@@ -148,7 +151,10 @@ def _compare(a: Shards, b: Shards, raw: bool) -> tuple[DiffSummary, pa.Table]:
         "lost": one.filter(pc.invert(pc.is_in(one["image_id"], value_set=other["image_id"]))),
         "gained": other.filter(pc.is_null(places)),
         "changed": here.filter(is_changed),
+        "in_both": here,
     }
+    by_class = {name: Counter(count_values(each["wnid"])) for name, each in rows.items()}
+    by_class |= {name: Counter(count_values(here["wnid"].filter(mask))) for name, mask in differs.items()}
     masks = zip(*(mask.filter(is_changed).to_pylist() for mask in differs.values()), strict=True)
     changed = pa.array([",".join(compress(fields, mask)) for mask in masks], pa.string())
     changes = pa.concat_tables(
@@ -157,19 +163,15 @@ def _compare(a: Shards, b: Shards, raw: bool) -> tuple[DiffSummary, pa.Table]:
         .append_column("fields", changed if kind == "changed" else pa.repeat("", len(rows[kind])))
         for kind in _KINDS
     ).sort_by("image_id")  # fmt: skip
-    wnids = {name: table["wnid"] for name, table in {**rows, "in_both": here}.items()}
-    wnids |= {name: here["wnid"].filter(mask) for name, mask in differs.items()}
-    by_class = {name: Counter(count_values(column)) for name, column in wnids.items()}
 
     def counts(wnid: str | None = None) -> Counts:
         found = {name: each.total() if wnid is None else each[wnid] for name, each in by_class.items()}
-        return Counts(**{name: found.pop(name) for name in (*_KINDS, "in_both")}, fields=found)
+        return Counts(**{name: found.pop(name) for name in rows}, fields=found)
 
     return DiffSummary(counts(), {wnid: counts(wnid) for wnid in sorted(count_values(changes["wnid"]))}), changes
 
 
 def _hashed(dataset: Shards, raw: bool, count: Callable[[int], object]) -> pa.Table:
-    """Return image_id, wnid, and a hash of each text."""
     table = _hashes(dataset, "data", FIELDS, count)
     if raw:
         texts = _hashes(dataset, "raw", [name.removeprefix("raw_") for name in RAW_FIELDS], count)
@@ -181,6 +183,7 @@ def _hashed(dataset: Shards, raw: bool, count: Callable[[int], object]) -> pa.Ta
 
 
 def _hashes(dataset: Shards, config: str, fields: Sequence[str], count: Callable[[int], object]) -> pa.Table:
+    """Return image_id, wnid, and a hash of each text."""
     kinds = {"image_id": pa.string(), "wnid": pa.string(), **dict.fromkeys(fields, pa.uint64())}
     parts = [pa.schema(kinds).empty_table()]
     # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
@@ -209,11 +212,11 @@ def format_summary(summary: DiffSummary) -> str:
         return f"equal: both have the same {total.a:,} rows, with the same {', '.join(names[:-1])} and {names[-1]}"
     labels = ["lost: only in A", "gained: only in B", "changed", *(f"  {name}" for name in names)]
     rows = [("rows in A", total.a), ("rows in B", total.b), ("in both", total.in_both)]
-    rows += zip(labels, total.numbers().values(), strict=True)
+    rows += zip(labels, total.numbers(), strict=True)
     ordered = sorted(summary.classes.items(), key=lambda item: (-item[1].differing, item[0]))
     table = [["class", *_KINDS, *names]]
     for wnid, counts in ordered[:_CLASSES_SHOWN]:
-        table.append([f"{wnid} {_name(wnid)[:20]}", *(f"{count:,}" for count in counts.numbers().values())])
+        table.append([f"{wnid} {_name(wnid)[:20]}", *(f"{count:,}" for count in counts.numbers())])
     text = [*aligned([[name, f"{count:,}"] for name, count in rows]), "", *aligned(table)]
     if len(ordered) > _CLASSES_SHOWN:
         text.append(f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; give an output folder for all")

@@ -47,7 +47,6 @@ log = logging.getLogger(__name__)
 
 _KEPT = 0
 _ROWS_AT_ONCE = 20_000  # of a few short columns
-_UNBUFFERED = pads.ParquetFragmentScanOptions(pre_buffer=False)  # a buffer would hold all that was read of a shard
 
 Integers = npt.NDArray[np.int64]
 
@@ -95,7 +94,8 @@ def filter(
         Shards(parent).unchanged() as shards,
     ):
         selection = select(shards, settings)
-        new.write_text("".join(f"{image_id}\n" for image_id in sorted(selection.kept_ids().to_pylist())), "utf-8")
+        ids = sorted(selection.kept_ids().to_pylist())
+        new.write_text("".join(f"{image_id}\n" for image_id in ids), "utf-8")
         counts = selection.counts()
         about = {"parent": shards.digest, "filter": settings.as_given(), "counts": counts}
         write_record(record, {ids_file.name: (sha256(new), new.stat().st_size)}, about)
@@ -120,7 +120,8 @@ def _write_dataset(shards: Shards, folder: Place, settings: FilterSettings, work
     recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
     if parent.images is None or settings.without_images:
         recorded["missing"] = None
-    writing.finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
+    inputs = {**parent.inputs, "parent": shards.digest}
+    writing.finish_dataset(folder, written, inputs, recorded, parent.measured)
     return selection.counts()
 
 
@@ -128,7 +129,8 @@ class Selection:
     """The rows that are kept so far; for every other row the step that left it out, and for denied rows the reason."""
 
     def __init__(self, texts: Sequence[Place], rows: int) -> None:
-        self._texts = texts  # shards of the config `raw`: the same rows in few row groups, since they have no images
+        # Shards of the config `raw`: the same rows in few row groups, since they have no images.
+        self._texts = texts
         self.steps = ["kept"]
         self.ended = np.full(rows, _KEPT, np.int8)  # indices of `steps`
         self.denied: dict[int, str] = {}
@@ -203,7 +205,8 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
         if settings.balance is not None and selection.kept:
             _balance(selection, settings, settings.balance, shards)
         if any(limit is not None for limit in (settings.trim_tail, like, settings.per_class, settings.sample)):
-            ids, sizes, kept_rows = selection.kept_ids().to_pylist(), selection.classes(), selection.rows()
+            ids, kept_rows = selection.kept_ids().to_pylist(), selection.rows()
+            sizes = selection.classes()
             left_out = sampling.choose(ids, settings, like)
             for step in ("trim-tail", "like", "per-class", "sample"):
                 selection.leave_out(kept_rows[[left_out.get(each) == step for each in ids]], step)
@@ -241,11 +244,13 @@ def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.
             mask = np.repeat([group.id in possible for group in groups], sizes).astype(bool)
             if possible:
                 if is_remote(file):
-                    (fragment,) = of_shards([file], neighbors(fragment.metadata, sorted(possible))).get_fragments()
+                    parts = neighbors(fragment.metadata, sorted(possible))
+                    (fragment,) = of_shards([file], parts).get_fragments()
                 part = fragment.subset(row_group_ids=sorted(possible))
                 # All rows of these groups: a scanner that filters does not report which rows it left out. It holds
-                # about two groups, since those with images are large.
-                how = {"batch_size": max(sizes), "batch_readahead": 2, "fragment_scan_options": _UNBUFFERED}
+                # about two groups, since those with images are large; a buffer would hold all that was read of a shard.
+                how = {"batch_size": max(sizes), "batch_readahead": 2}
+                how["fragment_scan_options"] = pads.ParquetFragmentScanOptions(pre_buffer=False)
                 found = part.to_table(schema=schema, columns={"keep": condition}, **how)
                 mask[mask] = pc.fill_null(found["keep"], False).to_numpy()
         masks.append(mask)
@@ -320,7 +325,8 @@ def _balance(selection: Selection, settings: FilterSettings, threshold: int, sha
         rows, known = kept, pa.array(wnids, pa.string())
         entries = pc.index_in(wnids_of(selection.kept_ids()), value_set=known).to_numpy().astype(np.int64)
     else:
-        column = pa.chunked_array((batch[0] for batch in read_files(shards.files(), columns=["mentions"])), pa.string())
+        batches = read_files(shards.files(), columns=["mentions"])
+        column = pa.chunked_array((batch[0] for batch in batches), pa.string())
         labels = pc.split_pattern(pc.utf8_trim_whitespace(column.take(kept).combine_chunks()), " ")
         named = pc.not_equal(pc.list_flatten(labels), "")
         rows = kept[pc.list_parent_indices(labels).filter(named).to_numpy()]
@@ -364,9 +370,10 @@ def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: Filter
             found = byte_ranges_in_shards([path for _, path in parents])
             ranges = [found.get(image_id) for image_id in selection.ids.to_pylist()]
         before = dataset.schema(config)
-        row = pa.schema([column for column in before if column.name not in ("label_original", "image")])
+        row = [column for column in before if column.name not in ("label_original", "image")]
         # Labels that are already local would otherwise name classes without rows.
-        local = sorted(counted) if settings.local_labels or "label_original" in before.names else None
+        is_local = settings.local_labels or "label_original" in before.names
+        local = sorted(counted) if is_local else None
         schema = writing.dataset_schema(row, images, manifest.classes, local)
         chosen = [[rows[start:stop] for start, stop, _ in shard] for shard in shards]
         yield from writing.shard_jobs(folder, config, schema, parents, chosen, ranges)

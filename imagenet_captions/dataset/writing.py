@@ -50,7 +50,7 @@ _NOTES = b"huggingface"  # the metadata that `datasets` reads
 
 
 def dataset_schema(
-    row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012, local: Sequence[str] | None = None
+    row: Iterable[pa.Field], images: bool, among: ClassSet, local: Sequence[str] | None = None
 ) -> pa.Schema:
     """Return the schema of a dataset's files for rows of `schema.ROW` or `schema.RAW_ROW`, with or without images.
 
@@ -71,8 +71,9 @@ def dataset_schema(
             kind = pa.timestamp("ms", kind.tz)
         if name == "label":
             # Names are never keys: "missile" and "sunglasses" are the curated names of two classes each.
-            fields += [pa.field(each, kind) for each in labels]
-            features |= {each: {"names": wnids, "_type": "ClassLabel"} for each, wnids in labels.items()}
+            for each, wnids in labels.items():
+                fields.append(pa.field(each, kind))
+                features[each] = {"names": wnids, "_type": "ClassLabel"}
             continue
         fields.append(pa.field(name, kind))
         if pa.types.is_list(kind):
@@ -90,7 +91,8 @@ def label_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Return the classes that `label` counts over, and `label_original` in a dataset that has it."""
     try:
         features = json.loads(schema.metadata[_NOTES])["info"]["features"]
-        return {name: features[name]["names"] for name in ("label", "label_original") if name in schema.names}
+        names = [name for name in ("label", "label_original") if name in schema.names]
+        return {name: features[name]["names"] for name in names}
     except (KeyError, TypeError, ValueError):
         raise InputError("the shards say nothing of their labels to `datasets`; package the dataset again") from None
 
@@ -107,7 +109,11 @@ class RowGroup(NamedTuple):
 
 
 def plan_groups(
-    classes: Iterable[tuple[str, int]], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES, first: int = 0
+    classes: Iterable[tuple[str, int]],
+    sizes: Iterable[int],
+    fill: int = 1,
+    most: int = GROUP_BYTES,
+    first: int = 0,
 ) -> list[RowGroup]:
     """Divide rows into row groups that end with a class; a very large class fills several.
 
@@ -145,11 +151,11 @@ def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) ->
     """
     count = max(SHUFFLED_SHARDS, round(sum(sizes) / SHARD_BYTES)) if shards is None else shards
     cuts = [len(sizes) * number // count for number in range(count + 1)]
-    # Every row counts as a class of its own, so that a group ends as soon as it is filled.
-    planned = [
-        plan_groups(((str(row), 1) for row in range(start, stop)), sizes[start:stop], fill or len(sizes), first=start)
-        for start, stop in pairwise(cuts)
-    ]
+    planned = []
+    for start, stop in pairwise(cuts):
+        # Every row counts as a class of its own, so that a group ends as soon as it is filled.
+        rows = ((str(row), 1) for row in range(start, stop))
+        planned.append(plan_groups(rows, sizes[start:stop], fill or len(sizes), first=start))
     return [shard for shard in planned if shard]
 
 
@@ -258,7 +264,8 @@ def shard_jobs(
         rows = np.concatenate([np.empty(0, np.int64), *groups])
         needed = np.unique(np.searchsorted(starts, rows, side="right") - 1)
         own = None if ranges is None else [ranges[row] for row in rows.tolist()]
-        name = f"{config}/train-{number:05d}-of-{len(shards):05d}.parquet"  # as `load_dataset` and the hub expect it
+        # As `load_dataset` and the hub expect it.
+        name = f"{config}/train-{number:05d}-of-{len(shards):05d}.parquet"
         yield ShardJob([sources[at] for at in needed], folder, name, schema, groups, own, prefix)
 
 

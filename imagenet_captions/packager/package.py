@@ -278,9 +278,10 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
                 yield name, f"has nulls in {column}"
             if len(read[name].ids) != rows:
                 yield name, "has another number of rows than the manifest says"
-        order = pc.sort_indices(found_ids) if seed is None else seeded_order(found_ids.to_pylist(), seed)
+        order, wanted = pc.sort_indices(found_ids), "sorted by image id"
+        if seed is not None:
+            order, wanted = seeded_order(found_ids.to_pylist(), seed), f"in the order of the seed {seed}"
         if not np.array_equal(order, np.arange(len(found_ids))):
-            wanted = "sorted by image id" if seed is None else f"in the order of the seed {seed}"
             yield next(iter(names)), f"and its other shards are not {wanted}"
     if not ids["data"].equals(ids["raw"]):
         yield "raw/", "has other ids than data/"
