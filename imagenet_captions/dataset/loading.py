@@ -84,7 +84,8 @@ def load(
     if isinstance(columns, str):
         raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
     with Shards(place(path)).unchanged() as shards:
-        parquet = of_shards(shards.files(CONFIGS[config]))
+        files = shards.files(CONFIGS[config])
+        parquet = of_shards(files)
         names = list(parquet.schema.names if columns is None else columns)
         for name in names:
             if name not in parquet.schema.names:
@@ -99,9 +100,9 @@ def load(
                 gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among a loader's workers
                 split=datasets.Split.TRAIN,
             )
-        files = [reopen(file) for file in parquet.files]
+        on_disk = sum(shards.manifest.files[name].bytes for name in shards.manifest.shards(CONFIGS[config]))
         with reading(*files):
-            if _is_large(parquet, filters, names):
+            if on_disk * _PACKED > LARGEST_IN_MEMORY and _is_large(parquet, filters, names):
                 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
                 if filters is not None and not hasattr(ParquetConfig, "filters"):
@@ -165,8 +166,6 @@ def check_condition(schema: pa.Schema, condition: Expression | None, path: Place
 
 def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
     """Return whether the row groups that may hold wanted rows are too large for memory, in the wanted columns."""
-    if sum(reopen(file).stat().st_size for file in parquet.files) * _PACKED <= LARGEST_IN_MEMORY:
-        return False
     total = 0
     for fragment in parquet.get_fragments(condition):
         for group in (fragment if condition is None else fragment.subset(condition)).row_groups:
