@@ -174,10 +174,7 @@ tags: [imagenet-captions]
 """
 
 
-_Features = Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]]
-
-
-def _compare(model: Model, theirs: _Features, library: str) -> None:
+def _compare(model: Model, theirs: Callable[..., tuple[Tensor, Tensor | None]], library: str) -> None:
     """Refuse files with which the library computes other features than the model itself."""
     shape = (2, 3, model.spec.size, model.spec.size)
     pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, default_convert, get_worker_info
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.engines.local import count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Examples
 from imagenet_captions.images.pixels import (
@@ -84,7 +85,7 @@ class Loader:
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
                 samples,  # type: ignore[arg-type]
-                batch_sampler=shares,  # type: ignore[arg-type]
+                batch_sampler=shares,
                 collate_fn=default_convert,
                 pin_memory=pin_memory,
                 **settings,
@@ -122,36 +123,35 @@ class Samples:
 
         An error takes the batch's place, since torch would wrap it in a traceback.
         """
-        rows: list[int] = share.rows.tolist()
         try:
-            views = self._views(rows, share.epoch)
+            views = self._views(share)
         except InputError as error:
             return error
         texts: tuple[str, ...] = ()
         tokens: torch.Tensor | None = None
         if self.captions is not None:
-            texts = tuple(self.captions.of(self.examples, rows, share.epoch))
+            texts = tuple(self.captions.of(self.examples, share, share.epoch))
             tokens = None if self.tokenize is None else self.tokenize(texts)
         return Batch(
             images=views[0],
             other=views[1] if len(views) > 1 else None,
             texts=texts,
             tokens=tokens,
-            labels=torch.from_numpy(self.examples.labels[share.rows]),
+            labels=torch.from_numpy(self.examples.labels[share]),
         )
 
-    def _views(self, rows: Sequence[int], epoch: int) -> list[torch.Tensor]:
+    def _views(self, share: Share) -> list[torch.Tensor]:
         generator = torch.Generator()
         filled: list[torch.Tensor] = []
-        for place, row in enumerate(rows):
-            generator.manual_seed(sample_seed(self.seed, epoch, row))
+        for place, row in enumerate(share):
+            generator.manual_seed(sample_seed(self.seed, share.epoch, row))
             try:
                 made = self.transform(self.examples.image(row), generator)
             except BrokenImage as error:
                 raise unusable(self.examples, row, error, "leave it out with `ids`") from None
             views = made if isinstance(made, tuple) else (made,)
             if not filled:
-                filled = [_empty(len(rows), view) for view in views]
+                filled = [_empty(len(share), view) for view in views]
             for target, view in zip(filled, views, strict=True):
                 target[place] = view
         return filled
@@ -174,8 +174,8 @@ def _empty(count: int, like: torch.Tensor) -> torch.Tensor:
     return empty.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-class Feed:
-    """Yield this process's micro-batches over all epochs, so that workers read ahead over an epoch's end."""
+class Feed(Loader):
+    """This process's micro-batches over all epochs, so that workers read ahead over an epoch's end."""
 
     def __init__(self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings) -> None:
         recipe = settings.recipe
@@ -185,7 +185,7 @@ class Feed:
             captions = make_sampler(examples, wanted, settings.seed)
             examples = with_captions(examples, captions)
         self._micro_batches = recipe.accumulate
-        self._labels = None
+        self._labels: torch.Tensor | None = None
         if head:  # the index of each label among the head's classes, or -1 for a class without images
             places = {class_: place for place, class_ in enumerate(head)}
             self._labels = torch.tensor([places.get(class_, -1) for class_ in examples.classes or ()])
@@ -194,31 +194,24 @@ class Feed:
         self._shares = ShardedSampler(self.images, size, settings.seed, process_rank(), settings.processes, True)
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
-        self._loader = Loader(samples, self._shares, settings.readers, torch.cuda.is_available())
+        readers = count_readers(settings.workers, settings.devices)
+        super().__init__(samples, self._shares, readers, torch.cuda.is_available())
         self.step_size = size
         self.steps_per_epoch = len(self._shares)
-
-    def close(self) -> None:
-        """End the worker processes."""
-        self._loader.close()
 
     def start_at(self, step: int) -> None:
         """Begin at this step of the run."""
         self._shares.start(*divmod(step, self.steps_per_epoch))
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+        """Yield equal parts of each batch."""
+        for batch in super().__iter__():
             if self._labels is not None:
                 batch = replace(batch, labels=self._labels[batch.labels])
-            yield from micro_batches(batch, self._micro_batches)
-
-
-def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
-    """Split a process's images into `count` equal parts."""
-    size = len(batch) // count
-    for start in range(0, len(batch), size):
-        rows = slice(start, start + size)
-        yield replace(batch.each(operator.itemgetter(rows)), texts=batch.texts[rows])
+            size = len(batch) // self._micro_batches
+            for start in range(0, len(batch), size):
+                rows = slice(start, start + size)
+                yield replace(batch.each(operator.itemgetter(rows)), texts=batch.texts[rows])
 
 
 def _transform(recipe: Recipe, model: Model) -> Transform:

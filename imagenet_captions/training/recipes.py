@@ -84,11 +84,6 @@ class Recipe:
             raise InputError(f"`clip_norm` must be above 0, not {self.clip_norm}")
         if not 0 <= self.min_lr <= self.lr < math.inf:
             raise InputError(f"`lr` must be finite and at least `min_lr`, {self.min_lr}, not {self.lr}")
-        if self.batch_size % self.accumulate:
-            raise InputError(
-                f"`batch_size` {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
-                f"give an `accumulate` that divides it"
-            )
         if not self.needs.texts and self.lock != "none":
             raise InputError(f"`lock` {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 

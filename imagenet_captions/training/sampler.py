@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
 
@@ -25,11 +24,10 @@ def step_size(images: int, batch_size: int, parts: int = 1) -> int:
     return min(batch_size, images - images % parts)
 
 
-class Share(NamedTuple):
-    """The rows of one process in a step."""
+class Share(list[int]):
+    """The rows of one process in a step, with the epoch that they are for."""
 
-    epoch: int
-    rows: npt.NDArray[np.int64]
+    epoch = 0
 
 
 class ShardedSampler:
@@ -61,16 +59,13 @@ class ShardedSampler:
         while True:
             order = np.random.Generator(np.random.Philox(key=[self._seed, epoch])).permutation(self._count)
             for step in range(first, len(self)):
-                yield Share(epoch, order[step * self.size : (step + 1) * self.size][self._mine])
+                batch = order[step * self.size : (step + 1) * self.size]
+                share = Share(batch[self._mine].tolist())
+                share.epoch = epoch
+                yield share
             if not self._endless:
                 return
             epoch, first = epoch + 1, 0
-
-
-class EpochRows(list[int]):
-    """The rows of a batch, with the epoch that they are for."""
-
-    epoch = 0
 
 
 class ResumableSampler:
@@ -99,14 +94,11 @@ class ResumableSampler:
         """Return the number of batches in a whole epoch."""
         return len(self._sampler)
 
-    def __iter__(self) -> Iterator[EpochRows]:
+    def __iter__(self) -> Iterator[Share]:
         """Yield the batches of this epoch that are left."""
         self._ahead = not self._counting
         self._sampler.start(self.epoch, self.step)
-        for share in self._sampler:
-            rows = EpochRows(share.rows.tolist())
-            rows.epoch = share.epoch
-            yield rows
+        yield from self._sampler
 
     def set_epoch(self, epoch: int) -> None:
         """Start an epoch from its first batch."""

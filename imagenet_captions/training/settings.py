@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.engines.local import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import checked, read_json, require_file, sha256, write_json
@@ -73,16 +73,6 @@ class TrainSettings:
         """The number of processes that train together."""
         return self.devices * self.nodes
 
-    @property
-    def readers(self) -> int:
-        """The number of other processes that read images for each device."""
-        return count_readers(self.workers, self.devices)
-
-    @property
-    def micro_batch(self) -> int:
-        """The number of images that a process computes at once."""
-        return self.recipe.batch_size // (self.processes * self.recipe.accumulate)
-
     def files(self) -> list[Path]:
         """Return the files and folders that the run reads on this machine."""
         places = [self.data, *(Path(text) for text in (self.init, self.init_image) if text)]
@@ -114,12 +104,6 @@ def settings_record(settings: TrainSettings) -> dict[str, Any]:
         record["ids"] = {"file": str(settings.ids), "sha256": digest}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
-
-
-def write_settings(settings: TrainSettings) -> None:
-    """Write settings.json into a new run's folder, unless it exists."""
-    if not (settings.out / SETTINGS_FILE).exists():
-        write_json(settings.out / SETTINGS_FILE, settings_record(settings))
 
 
 def check_settings(settings: TrainSettings) -> None:

@@ -19,6 +19,7 @@ from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gp
 from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import put_weights
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import check_folder, locked
 from imagenet_captions.training.batches import Feed
 from imagenet_captions.training.callbacks import FOLDER, LAST, fit, make_trainer, read_checkpoint_step, wandb_run
@@ -32,8 +33,8 @@ from imagenet_captions.training.settings import (
     TrainSettings,
     check_settings,
     read_done,
+    settings_record,
     write_done,
-    write_settings,
 )
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
     module = TrainingModule(model, recipe, length, settings.seed, settings.log_every)
     trainer = make_trainer(settings, length)
     with locked(out / _LOCK, f"the run {out}") if first else nullcontext():
-        if first:
-            write_settings(settings)
+        if first and not (out / SETTINGS_FILE).exists():
+            write_json(out / SETTINGS_FILE, settings_record(settings))
         last = out / FOLDER / LAST
         start = read_checkpoint_step(last) if last.exists() else 0
         if start:
@@ -141,8 +142,9 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
     except RuntimeError as error:
         said, recipe = str(error), settings.recipe
         if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in _NO_MEMORY):
+            at_once = recipe.batch_size // (settings.processes * recipe.accumulate)
             raise InputError(
-                f"memory ran out with {settings.micro_batch} images a process at a time (`batch_size` "
+                f"memory ran out with {at_once} images a process at a time (`batch_size` "
                 f"{recipe.batch_size}); lower it, raise `accumulate` or `devices`, or try `precision='bf16-mixed'` or "
                 "`grad_checkpointing=True`"
             ) from None

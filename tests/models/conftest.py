@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
+from transformers import AlignConfig, AlignModel, BertTokenizerFast
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.load import load_model, save_model
@@ -104,8 +106,6 @@ def change_json(path: Path, *keys: Any, to: Any) -> None:
 
 def open_clip_folder(folder: Path, vision: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Any:
     """A folder as open_clip's push_to_hub writes it; gives back open_clip's own model."""
-    import open_clip
-
     config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TINY_TEXT}
     torch.manual_seed(3)
     whole = open_clip.CLIP(**config)
@@ -121,8 +121,6 @@ def open_clip_folder(folder: Path, vision: dict[str, Any], preprocess: dict[str,
 
 def write_bert_tokenizer(folder: Path) -> None:
     """BERT's tokenizer with nine words, as a checkpoint of ALIGN brings it."""
-    from transformers import BertTokenizerFast
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -130,8 +128,6 @@ def write_bert_tokenizer(folder: Path) -> None:
 
 def align_folder(folder: Path) -> Any:
     """A folder of ALIGN as transformers writes it, EfficientNet's image processor included."""
-    from transformers import AlignConfig, AlignModel
-
     torch.manual_seed(4)
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     vision = {"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.2}

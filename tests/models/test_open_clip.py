@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 
@@ -27,8 +28,6 @@ TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, 
 def test_folder_gives_what_open_clip_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vision: dict[str, Any], width: int, source: str
 ) -> None:
-    import open_clip
-
     whole = open_clip_folder(tmp_path, vision)
     hub = {"org/name": tmp_path}  # the folder stands in for what the hub would give
     monkeypatch.setattr("imagenet_captions.models.open_clip.hf_hub_download", lambda name, file: hub[name] / file)
@@ -49,8 +48,6 @@ def test_folder_gives_what_open_clip_gives(
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A configuration of open_clip's, called tiny."""
-    import open_clip
-
     config = {"embed_dim": 24, "vision_cfg": TINY_VIT, "text_cfg": TINY_TEXT}
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
     return config
@@ -59,8 +56,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.parametrize("vision", [TINY_VIT, TINY_RESNET], ids=["vit", "resnet"])
 def test_a_model_starts_where_open_clip_starts(tiny: dict[str, Any], vision: dict[str, Any]) -> None:
     """The same seed gives open_clip's weights, so that steps can be compared with its own training's."""
-    import open_clip
-
     tiny["vision_cfg"] = vision
     torch.manual_seed(11)
     theirs = open_clip.create_model("tiny", pretrained=None).eval()
@@ -88,8 +83,6 @@ def test_openai_weights_bring_their_activation(
     tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tags that were trained with QuickGELU get it without being asked, where open_clip only warns."""
-    import open_clip
-
     whole = open_clip.CLIP(**tiny, quick_gelu=True).eval()
     torch.save(whole.state_dict(), tmp_path / "weights.pt")
     tags = {"openai": {"quick_gelu": True, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}}
@@ -103,8 +96,6 @@ def test_openai_weights_bring_their_activation(
 
 def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenAI published TorchScript archives, all of models with QuickGELU."""
-    import open_clip
-
     config = {"embed_dim": 24, "vision_cfg": TINY_VIT, "text_cfg": TINY_TEXT, "quick_gelu": True}
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-quickgelu", config)
     monkeypatch.chdir(tmp_path)
@@ -179,8 +170,6 @@ def test_wrong_names(source: str, said: str) -> None:
 
 def test_coca_is_read_without_its_decoder(tmp_path: Path) -> None:
     """Its towers give several outputs, of which the first is the contrastive one."""
-    import open_clip
-
     vision = {**TINY_VIT, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
     text = {**TINY_TEXT, "embed_cls": True, "output_tokens": True}
     decoder = {"context_length": 16, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1, "attn_pooler_heads": 2}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import wnids
@@ -44,8 +45,6 @@ def test_file_gives_what_timm_gives(tmp_path: Path, name: str) -> None:
 
 
 def test_torchvisions_resnet50_is_timms(tmp_path: Path) -> None:
-    import torchvision
-
     torch.manual_seed(1)
     theirs = torchvision.models.resnet50().eval()
     torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from imagenet_captions.models.load import load_model, save_model
 from tests.models import conftest
@@ -19,8 +21,6 @@ TEXTS = ["a photo of a dog", "cat"]
 
 
 def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     whole = align_folder(tmp_path / "align")
     model = load_model(f"transformers:{tmp_path / 'align'}")
     tokens = AutoTokenizer.from_pretrained(tmp_path / "align")(
@@ -38,8 +38,6 @@ def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
 
 
 def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
-
     torch.manual_seed(5)
     tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**tower, "vocab_size": 9, "max_position_embeddings": 10, "eos_token_id": 3, "pad_token_id": 0}
@@ -63,8 +61,6 @@ def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
 def test_weights_that_are_missing_are_an_error_and_no_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     align_folder(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["text_projection.weight"]

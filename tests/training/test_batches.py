@@ -104,8 +104,8 @@ def test_a_broken_image_ends_the_run_and_is_named(workers: int) -> None:
     assert str(raised.value) == (
         "the image image-7 of made cannot be used (not an image); repair it, or leave it out with `ids`"
     )
-    before = takewhile(lambda share: 7 not in share.rows, ShardedSampler(30, 5, 0))
-    assert seen == [row for share in before for row in share.rows.tolist()]
+    before = takewhile(lambda share: 7 not in share, ShardedSampler(30, 5, 0))
+    assert seen == [row for share in before for row in share]
 
 
 def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

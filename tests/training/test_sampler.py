@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.training.sampler import ShardedSampler
+from imagenet_captions.training.sampler import ShardedSampler, Share
 
 
-def epoch_of(sampler: ShardedSampler, epoch: int) -> list[list[int]]:
+def epoch_of(sampler: ShardedSampler, epoch: int) -> list[Share]:
     sampler.start(epoch)
-    return [share.rows.tolist() for share in sampler]
+    return list(sampler)
 
 
 @given(st.integers(1, 300), st.integers(1, 8), st.integers(1, 6), st.integers(0, 3))

@@ -14,8 +14,9 @@ import torch
 
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.models.load import load_model
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.training.callbacks import read_checkpoint_step
-from imagenet_captions.training.settings import write_settings
+from imagenet_captions.training.settings import settings_record
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, settings, write_images
 
@@ -107,7 +108,7 @@ def test_a_broken_file_of_a_run_is_left_as_it_is(
 ) -> None:
     run = settings(data, tmp_path / "run")
     (run.out / LAST).parent.mkdir(parents=True)
-    write_settings(run)
+    write_json(run.out / "settings.json", settings_record(run))
     (run.out / file).write_bytes(content)
     with pytest.raises(InputError, match=sentence):
         train(run)
@@ -151,6 +152,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
+        ({"accumulate": 3}, "`batch_size` 8 cannot be shared by 1 processes with 3 micro-batches each"),
         ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
