@@ -76,6 +76,15 @@ def shortened(value: object, longest: int = 80) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a message, and how many more there are.
+
+    >>> first_of(["cat", "dog", "owl", "emu", "fox"]), first_of(["cat"])
+    ('cat, dog, owl and 2 more', 'cat')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def printable(text: str) -> str:
     """Return a text without control characters for a terminal: as the escapes of JSON; line ends and tabs stay."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

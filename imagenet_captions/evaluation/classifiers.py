@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.captions.caption_template import open_clip_templates
-from imagenet_captions.dataset.sampling import sampling_key
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.dataset.sampling import read_lines, sampling_key
+from imagenet_captions.errors import InputError, first_of, quoted, shortened
 from imagenet_captions.evaluation.accuracy import Labels, Scores
 from imagenet_captions.evaluation.results import sha256_of
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes as imagenet
-from imagenet_captions.images.examples import Class, Examples, open_examples, require_classes, select
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.images.examples import Class, Examples, class_of, open_examples, require_classes, select
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ JOINT = "joint"  # the space that images and texts share
 HEAD = "head"  # the logits of the model's own head
 
 PROMPT_SETS = ("none", "one", "80")
-NAMES = ("curated", "wordnet")
 _TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on a CPU, and the bar shall move
-_SHOWN = 3
 
 
 class Classifier(ABC):
@@ -98,8 +95,7 @@ class Head(Trained):
                 f"model {model.name} has no head of classes; give `classifier` zero-shot, linear-probe, k-shot or "
                 "prototypes"
             )
-        keys = model.head_classes
-        own = [Class(key, imagenet.by_wnid(key).name if imagenet.is_class(key) else key) for key in keys]
+        own = [class_of(key) for key in model.head_classes]
         super().__init__(lambda logits: logits, own, {"head_classes": len(own)})
         self._model = model.name
 
@@ -162,7 +158,8 @@ def build_classifier(settings: ClassifierSettings, model: Model, extract: Extrac
     classes = require_classes(examples)
     if settings.k is not None:
         every = [examples.image_id(row) for row in range(len(examples))]
-        examples = select(examples, choose_shots(every, examples.labels, settings.k, settings.seed))
+        quota = dict.fromkeys(range(len(classes)), settings.k)
+        examples = select(examples, choose_rows(every, examples.labels, quota, settings.seed))
     features, rows = extract(examples)
     labels = examples.labels[rows]
     counts = np.bincount(labels, minlength=len(classes)).tolist()
@@ -200,19 +197,14 @@ def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
     by_key = {each.key: column for column, each in enumerate(own) if not each.key.isdigit()}
     by_name: dict[str, int] = {}
     for column, each in enumerate(own):
-        name = _folded(each.name)
+        name = imagenet.folded(each.name)
         by_name[name] = -1 if name in by_name else column  # a name of two classes says nothing
-    found = [by_key.get(each.key, by_name.get(_folded(each.name), -1)) for each in wanted]
+    found = [by_key.get(each.key, by_name.get(imagenet.folded(each.name), -1)) for each in wanted]
     return np.array(found, np.int64)
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
 def _shown(classes: Sequence[Class]) -> str:
-    names = ", ".join(shortened(each.name, 40) for each in classes[:_SHOWN])
-    return names if len(classes) <= _SHOWN else f"{names} and {len(classes) - _SHOWN} more"
+    return first_of([shortened(each.name, 40) for each in classes])
 
 
 def fit_prototypes(features: Features, labels: Labels, count: int) -> Features:
@@ -271,16 +263,12 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
     """
     if prompts in PROMPT_SETS:
         return {"none": ("{}",), "one": ("a photo of a {}.",), "80": open_clip_templates()}[prompts]
-    path = require_file(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
-    sentences = _lines(path)
-    if not sentences:
-        raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
-    for number, sentence in enumerate(sentences, 1):
-        if sentence.count("{}") != 1:
-            raise InputError(
-                f"{path}, sentence {number}: {quoted(sentence)} has no place for the class's name, or several; "
-                "give {} once"
-            )
+    sentences = _lines(prompts, f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
+    wrong = next((each for each in sentences or [""] if each.count("{}") != 1), None)
+    if wrong is not None:
+        raise InputError(
+            f"{prompts} has the sentence {quoted(wrong)}; give one a line, with {{}} once, in the place of the name"
+        )
     return tuple(sentences)
 
 
@@ -296,55 +284,38 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
             each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
             for each in classes
         )
-    path = require_file(Path(names), f"`names` is none of {', '.join(NAMES)}, and the file")
-    lines = _lines(path)
+    lines = _lines(names, "`names` is neither curated nor wordnet, and the file")
     pairs = [line.split("\t", 1) for line in lines if "\t" in line]
     if not pairs:
         every = imagenet.wnids()
         keys = every if len(lines) == len(every) else [each.key for each in classes]
         if len(lines) != len(keys):
             raise InputError(
-                f"{path} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab and "
-                "name"
+                f"{names} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab, name"
             )
         pairs = [list(pair) for pair in zip(keys, lines, strict=True)]
     by_key = {key.strip(): name.strip() for key, name in pairs}
     missing = [each.key for each in classes if each.key not in by_key]
     if missing:
-        raise InputError(f"{path} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
+        raise InputError(f"{names} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
     return tuple(each._replace(name=by_key[each.key]) for each in classes)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None
+def _lines(path: str, what: str) -> list[str]:
+    lines = (line.strip(" ") for line in read_lines(Path(path), what, "one in UTF-8"))
     return [line for line in lines if line]
 
 
-def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Labels:
-    """Return the indices of k images of each class, or of all if it has fewer, in ascending order.
+def choose_rows(ids: Sequence[str], labels: Labels, quota: Mapping[int, int], seed: int) -> Labels:
+    """Return the indices of so many images of each class, or of all if it has fewer, in ascending order.
 
-    What is taken does not depend on how the images are ordered, and fewer shots lie within more.
+    They are the first in the order of a hash of seed and id, so a smaller quota lies within a larger one, and the order
+    of the images does not matter.
 
-    >>> few, many = (choose_shots(list("abcdef"), np.array([0, 0, 0, 1, 1, 1]), k, seed=0) for k in (1, 2))
+    >>> few, many = (choose_rows(list("abcdef"), np.array([0, 0, 0, 1, 1, 1]), {0: k, 1: k}, seed=0) for k in (1, 2))
     >>> len(few), len(many), set(few.tolist()) <= set(many.tolist())
     (2, 4, True)
     """
-    return _first_of_each(ids, labels, dict.fromkeys(labels[labels >= 0].tolist(), k), seed)
-
-
-def hold_out(ids: Sequence[str], labels: Labels, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return a mask of the images that are held out: this share of every class, rounded down."""
-    quota = {label: int(count * share) for label, count in Counter(labels.tolist()).items()}
-    held = np.zeros(len(ids), np.bool_)
-    held[_first_of_each(ids, labels, quota, seed)] = True
-    return held
-
-
-def _first_of_each(ids: Sequence[str], labels: Labels, quota: dict[int, int], seed: int) -> Labels:
-    """Return the indices of so many images of each class, the first in the order of a hash of seed and id."""
     left, chosen = dict(quota), []
     for index in sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index])):
         label = int(labels[index])
@@ -358,7 +329,6 @@ def _first_of_each(ids: Sequence[str], labels: Labels, quota: dict[int, int], se
 # `strength / 2` times the squared weights, the intercepts left free; scikit-learn calls 1 / (strength · images) C.
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
-_HALF_A_STEP = 10**0.5
 _BLOCK = 16_384  # images at once, so that the memory is that of the features
 _PATIENCE = 2
 _HELD_OUT = 0.2
@@ -373,11 +343,10 @@ def fit_probe(
     *,
     seed: int = 0,
     device: str = "cpu",
-    strengths: Sequence[float] = STRENGTHS,
 ) -> tuple[Callable[[Features], Scores], dict[str, Any]]:
     """Fit a probe of `count` classes, and return its scores of features and how it was fitted.
 
-    `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to
+    STRENGTHS are tried from strong to weak until two in a row are worse than the best, and then half a step to
     either side of the best; a fifth of every class, which `ids` decide, is held out and decides, and the strongest wins
     a tie. Where no class has images enough to hold one out, the strength is 1 / images, scikit-learn's default.
     Whatever the choice, the result uses all images. Classes without images are never chosen.
@@ -390,11 +359,13 @@ def fit_probe(
     x = torch.from_numpy((features - mean) / deviation).to(device)
     present, dense = np.unique(labels, return_inverse=True)
     y = torch.from_numpy(dense.reshape(-1).astype(np.int64)).to(device)
-    held = hold_out(ids, labels, _HELD_OUT, seed)
+    quota = {label: int(count * _HELD_OUT) for label, count in Counter(labels.tolist()).items()}
+    held = torch.zeros(len(ids), dtype=torch.bool, device=x.device)
+    held[choose_rows(ids, labels, quota, seed)] = True
     start = torch.zeros(len(present), x.shape[1] + 1, device=x.device)
     strength, tried = 1 / len(labels), dict[float, float]()
     if held.any():
-        tried = _try_strengths(x, y, torch.from_numpy(held).to(device), start, strengths)
+        tried = _try_strengths(x, y, held, start)
         strength = _best(tried)
     fitted = fit_logistic(x, y, start, strength).cpu().numpy()
     weight = np.zeros((count, features.shape[1]), np.float32)
@@ -412,7 +383,7 @@ def fit_probe(
     return score, about
 
 
-def _try_strengths(x: Tensor, y: Tensor, held: Tensor, start: Tensor, strengths: Sequence[float]) -> dict[float, float]:
+def _try_strengths(x: Tensor, y: Tensor, held: Tensor, start: Tensor) -> dict[float, float]:
     fit_x, fit_y, held_x, held_y = x[~held], y[~held], x[held], y[held]
     tried: dict[float, float] = {}
     weights: dict[float, Tensor] = {}
@@ -423,14 +394,14 @@ def _try_strengths(x: Tensor, y: Tensor, held: Tensor, start: Tensor, strengths:
         log.info("linear probe: strength %.3g, held-out top-1 %.2f %%", strength, 100 * tried[strength])
 
     since_best = 0
-    for strength in strengths:
+    for strength in STRENGTHS:
         try_strength(strength, start)
         start = weights[strength]
         since_best = 0 if tried[strength] == max(tried.values()) else since_best + 1
         if since_best == _PATIENCE:  # ever weaker ones take ever more steps
             break
     middle = _best(tried)
-    for strength in (middle * _HALF_A_STEP, middle / _HALF_A_STEP):
+    for strength in (middle * 10**0.5, middle / 10**0.5):
         try_strength(strength, weights[middle])
     return tried
 

@@ -52,35 +52,30 @@ class Comparison:
 
     The interval is at 95 % (Bonett and Price), the p-value is McNemar's mid-p, and `detectable` is the smallest
     difference that a test set of these images detects with 80 % power at 5 %. Of arms with several runs, interval and
-    p-value are for new runs and new images, `detectable` is NaN, and counts are sums over the runs. `classes` begins
-    with those that moved by most images. `protocol` lists in what the two protocols differ.
+    p-value are for new runs and new images, `detectable` is NaN, and counts are sums over the runs. `only_first` and
+    `only_second` count the images that one of the two gets right. `protocol` lists in what the two protocols differ.
+    `classes` begins with those that moved by most images.
     """
 
     first: str
     second: str
     test_set: str
-    pairs: Pairs
+    images: int
+    only_first: int
+    only_second: int
     first_top1: float
     second_top1: float
     difference: float
     interval: tuple[float, float]
     p_value: float
     detectable: float
-    classes: tuple[ClassChange, ...]
     protocol: tuple[str, ...]
+    classes: tuple[ClassChange, ...]
 
     @property
     def of_runs(self) -> bool:
         """Whether each arm has several runs."""
         return math.isnan(self.detectable)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as values for JSON."""
-        counts = {name: getattr(self.pairs, name) for name in ("images", "only_first", "only_second")}
-        names = ("difference", "interval", "p_value", "detectable", "protocol", "classes")
-        top1 = {"first_top1": self.first_top1, "second_top1": self.second_top1}
-        start = {"first": self.first, "second": self.second, "test_set": self.test_set}
-        return {**start, **counts, **top1, **{name: getattr(self, name) for name in names}}
 
 
 Arm = str | Path | Sequence[str | Path]  # the result of a model, or those of several runs of one recipe
@@ -117,14 +112,11 @@ def compare(
     inputs = [file for arm in models for model in arm for file in (model.file, answers_path(model.file))]
     written = [path for path in (table, figure) if path is not None]
     with producing(written, inputs, overwrite) as partials:
-        found = tuple(
-            comparison for model in models[1:] for comparison in _pairwise(models[0], model, across_protocols)
-        )
-        new = dict(zip(written, partials, strict=True))
+        found = tuple(each for model in models[1:] for each in _pairwise(models[0], model, across_protocols))
         if table is not None:
-            write_comparisons(new[table], found)
+            write_comparisons(partials[0], found)
         if figure is not None:
-            draw_comparisons(found, new[figure], figure.suffix)
+            draw_comparisons(found, partials[-1], figure.suffix)
     return found
 
 
@@ -189,15 +181,17 @@ def _compare(
         first=names[0],
         second=names[1],
         test_set=test_set,
-        pairs=pairs,
+        images=pairs.images,
+        only_first=pairs.only_first,
+        only_second=pairs.only_second,
         first_top1=100 * float(first.mean()),
         second_top1=100 * float(second.mean()),
         difference=100 * pairs.difference,
         interval=(low, high),
         p_value=p_value,
         detectable=detectable,
-        classes=tuple(sorted(changes, key=lambda each: -abs(each.second - each.first))),
         protocol=protocol,
+        classes=tuple(sorted(changes, key=lambda each: -abs(each.second - each.first))),
     )
 
 
@@ -218,7 +212,7 @@ _HEADER = (
     "detectable",
 )  # fmt: skip
 _LEGEND = "p: McNemar's test (mid-p); detectable: the smallest difference found with 80 % power at 5 %"
-_OF_RUNS = "intervals and p are for new runs and new images; images and counts are sums over the runs"
+_OF_RUNS = "intervals and p are for new runs and images, wide for two runs; images and counts are summed"
 _CLASSES_SHOWN = 3
 _SMALLEST_P = 1e-4
 
@@ -232,12 +226,12 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
             low, high = each.interval
             start = {"first": each.first, "model": each.second, "test_set": each.test_set}
             row = {
-                "images": each.pairs.images,
+                "images": each.images,
                 **_accuracies(each.first_top1, each.second_top1),
                 "difference_low": f"{low:.4f}",
                 "difference_high": f"{high:.4f}",
-                "only_first": each.pairs.only_first,
-                "only_model": each.pairs.only_second,
+                "only_first": each.only_first,
+                "only_model": each.only_second,
                 "p_value": f"{each.p_value:.4g}",
                 "p_from": "runs and images" if each.of_runs else "mid-p",
                 "detectable": "" if each.of_runs else f"{each.detectable:.4f}",
@@ -258,8 +252,7 @@ def _accuracies(first: float, second: float) -> dict[str, str]:
 
 def format_comparisons(found: Sequence[Comparison]) -> str:
     """Return the tables for the terminal: the differences, then the classes that moved most."""
-    apart = any(each.protocol for each in found)
-    rows = [[*_HEADER, *(["protocols differ in"] if apart else [])]]
+    rows = [[*_HEADER, "protocols differ in" if any(each.protocol for each in found) else ""]]
     moved: list[str] = []
     for each in found:
         low, high = each.interval
@@ -268,16 +261,17 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
         cells = [
             model,
             test_set,
-            f"{each.pairs.images:,}",
+            f"{each.images:,}",
             f"{each.first_top1:.1f} %",
             f"{each.second_top1:.1f} %",
             f"{each.difference:+.2f} ({low:+.2f} to {high:+.2f})",
             p_value,
-            f"{each.pairs.only_first:,}",
-            f"{each.pairs.only_second:,}",
+            f"{each.only_first:,}",
+            f"{each.only_second:,}",
             "-" if each.of_runs else f"{each.detectable:.2f}",
+            ", ".join(each.protocol),
         ]
-        rows.append([*cells, *([", ".join(each.protocol)] if apart else [])])
+        rows.append(cells)
         texts = [
             f"{one.second - one.first:+d} of {one.images:,} {shortened(class_of(one.key).name, 30)}"
             for one in each.classes[:_CLASSES_SHOWN]
@@ -287,8 +281,9 @@ def format_comparisons(found: Sequence[Comparison]) -> str:
             moved.append(f"  {model}, {test_set}: {', '.join(texts)}")
     title = f"Compared with {found[0].first} on the same images, in percentage points"
     legend = _OF_RUNS if found[0].of_runs else _LEGEND
-    lines = [title, *aligned(rows, left=(0, 1, len(_HEADER))), "", legend]
-    return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
+    if moved:
+        moved = ["", "Classes that moved most, in images:", *moved]
+    return "\n".join([title, *aligned(rows, left=(0, 1, len(_HEADER))), "", legend, *moved])
 
 
 def draw_comparisons(found: Sequence[Comparison], path: Path, kind: str) -> None:

@@ -6,9 +6,8 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +37,13 @@ from imagenet_captions.storage.files import METRICS, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import resolve_links
 
+log = logging.getLogger(__name__)
+
 _BROKEN_LISTED = 1000
+_DONE = "done.json"  # which a finished run of `train` has
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """A test set's entries of metrics.json, and its ANSWERS rows."""
 
     entries: Mapping[str, Any]
@@ -122,9 +123,7 @@ def _measure(
 
 def _on_classes_of(imagenet: TestSet, column: str) -> TestSet:
     """Return ImageNet with the answers of another test set, and the label -1 for other images."""
-    answers = answers_of(KNOWN[column])
-    order = {answer: index for index, answer in enumerate(answers)}
-    group_of = {wnid: order[answer] for answer, wnids in answers.items() for wnid in wnids}
+    group_of = KNOWN[column].group_of
     groups = np.array([group_of.get(key, -1) for key in imagenet.answers], np.int64)
     columns = np.flatnonzero(groups >= 0)
     return TestSet(
@@ -132,15 +131,10 @@ def _on_classes_of(imagenet: TestSet, column: str) -> TestSet:
         images=imagenet.images,
         labels=groups[imagenet.labels],
         classes=tuple(imagenet.classes[at] for at in columns),
-        answers=tuple(answers),
+        answers=tuple(answers_of(KNOWN[column])),
         groups=groups[columns],
         listed=imagenet.listed,
     )
-
-
-log = logging.getLogger(__name__)
-
-_DONE = "done.json"  # which a finished run of `train` has
 
 
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
@@ -202,8 +196,6 @@ def measure_model(
 
 
 def _say_what_is_missing(test_set: TestSet) -> None:
-    for note in test_set.notes:
-        log.warning("%s", note)
     for reason, count in test_set.left_out.items():
         log.info("%s: %s images left out (%s)", test_set.name, f"{count:,}", reason)
     gaps, count = test_set.completeness(), len(test_set.labels)

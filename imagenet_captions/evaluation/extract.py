@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from imagenet_captions.engines.local import count_readers
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, first_of, shortened
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
@@ -23,8 +23,6 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
-
-_SHOWN = 5
 
 
 class Extracted(NamedTuple):
@@ -59,16 +57,15 @@ def extract(
 
 
 def _first(broken: list[tuple[str, str]]) -> str:
-    shown = "; ".join(f"{image_id[-80:]}: {shortened(reason)}" for image_id, reason in broken[:_SHOWN])
-    return shown if len(broken) <= _SHOWN else f"{shown}; …"
+    return first_of([f"{image_id[-80:]}: {shortened(reason)}" for image_id, reason in broken])
 
 
-_Item = tuple[int, Tensor | None, str]
-_Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
+_Item = tuple[int, Tensor | None, Any]
+_Batch = tuple[Tensor, list[int], list[tuple[int, Any]]]
 
 
-class _Decoded(Dataset[_Item | InputError]):
-    """Each image with its index and its pixels or what is wrong with it; an unreadable file is an InputError."""
+class _Decoded(Dataset[_Item]):
+    """Each image with its index and its pixels, or a text of what is wrong; an unreadable file is an InputError."""
 
     def __init__(self, images: Examples, transform: EvalTransform) -> None:
         self._images, self._transform = images, transform
@@ -76,13 +73,13 @@ class _Decoded(Dataset[_Item | InputError]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> _Item | InputError:
+    def __getitem__(self, index: int) -> _Item:
         try:
             return index, self._transform(self._images.image(index)), ""
         except BrokenImage as error:
             return index, None, str(error)
         except InputError as error:  # raised in a worker, it would arrive with that one's traceback in its message
-            return error
+            return index, None, error
 
 
 def decoded_batches(
@@ -93,26 +90,25 @@ def decoded_batches(
     `rows` are the rows of each batch; without them, batches take all images in order.
     """
     readers = count_readers(reading.workers)
-    starts = range(0, len(images), reading.batch_size)
+    if rows is None:
+        every, size = range(len(images)), reading.batch_size
+        rows = [list(every[at : at + size]) for at in every[::size]]
     loader = DataLoader(
         _Decoded(images, transform),
-        batch_sampler=rows or [list(range(at, min(at + reading.batch_size, len(images)))) for at in starts],
+        batch_sampler=rows,
         num_workers=readers,
         collate_fn=_collate,
         multiprocessing_context=worker_context(readers),
     )
-    for batch in read_batches(loader):
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    for pixels, good, bad in read_batches(loader):
+        for _, reason in bad:
+            if isinstance(reason, InputError):
+                raise reason
+        yield pixels, good, bad
 
 
-def _collate(items: list[_Item | InputError]) -> _Batch | InputError:
-    fault = next((item for item in items if isinstance(item, InputError)), None)
-    if fault is not None:
-        return fault
-    decoded = [item for item in items if not isinstance(item, InputError)]
-    good = [(index, pixels) for index, pixels, _ in decoded if pixels is not None]
+def _collate(items: list[_Item]) -> _Batch:
+    good = [(index, pixels) for index, pixels, _ in items if pixels is not None]
     pixels = torch.stack([pixels for _, pixels in good]) if good else torch.empty(0)
-    bad = [(index, reason) for index, image, reason in decoded if image is None]
+    bad = [(index, reason) for index, image, reason in items if image is None]
     return pixels, [index for index, _ in good], bad

@@ -46,9 +46,7 @@ class TrainedOn:
 def read_trained_on(place: Path) -> TrainedOn:
     """Return the data that a run's settings name; raises InputError for a place that is not a run."""
     path = (place if place.is_dir() else place.parent) / "settings.json"
-    if not path.is_file():
-        raise InputError(f"{path} is not there, so the training data of {place} is unknown; give it as `data`")
-    run = read_json(path, RunSettings, "the run's settings")
+    run = read_json(path, RunSettings, "without `data`, the run's settings")
 
     def find(name: str) -> Path:
         """Return a path as seen from the folder in which the run was started, or from here if that has moved."""
@@ -95,13 +93,12 @@ class Relation:
         return "" if self.slope is None else f"{self.slope:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-@dataclass(frozen=True)
-class FrequencyReport:
+class FrequencyReport(NamedTuple):
     """The rows and relations of every test set, and why others were left out."""
 
-    rows: tuple[ClassRow, ...]
-    relations: tuple[Relation, ...]
-    left_out: tuple[str, ...]
+    rows: list[ClassRow]
+    relations: list[Relation]
+    left_out: list[str]
 
 
 def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) -> FrequencyReport:
@@ -110,9 +107,7 @@ def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) 
     Classes are matched by key, or else by name; one that the training data does not have occurs never. Raises
     InputError if no test set has enough classes of the training data.
     """
-    rows: list[ClassRow] = []
-    relations: list[Relation] = []
-    left_out: list[str] = []
+    report = FrequencyReport([], [], [])
     for name, entry in metrics["test_sets"].items():
         if name in {shift.same_classes for shift in SHIFTS}:
             continue
@@ -130,17 +125,15 @@ def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) 
             accuracy = 100 * each["correct"] / each["n"]
             found.append(ClassRow(name, answer, class_of(answer).name, each["n"], accuracy, *sums))
         if known < _LEAST:
-            left_out.append(
-                f"{name}: {known} of its classes are in the training data, and a correlation takes {_LEAST}"
-            )
+            reason = f"{known} of its classes are in the training data, and a correlation takes {_LEAST}"
+            report.left_out.append(f"{name}: {reason}")
         else:
-            rows += found
-            relations += [_relate(name, frequency, found) for frequency in FREQUENCIES]
-    if not relations:
-        raise InputError(
-            f"nothing can be related ({'; '.join(left_out)}); give the `data` that the model was trained on"
-        )
-    return FrequencyReport(tuple(rows), tuple(relations), tuple(left_out))
+            report.rows.extend(found)
+            report.relations.extend(_relate(name, frequency, found) for frequency in FREQUENCIES)
+    if not report.relations:
+        reasons = "; ".join(report.left_out)
+        raise InputError(f"nothing can be related ({reasons}); give the `data` that the model was trained on")
+    return report
 
 
 def _points(rows: Sequence[ClassRow], frequency: str) -> tuple[Floats, Floats]:

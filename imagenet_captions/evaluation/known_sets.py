@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.dataset.sampling import read_lines
+from imagenet_captions.errors import InputError, first_of, quoted
 from imagenet_captions.evaluation.robustness.tables import IMAGES
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID, is_wnid
-from imagenet_captions.storage.files import require_file
 
 OBJECTNET = "objectnet"
 _OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
@@ -27,8 +27,7 @@ _LABEL_FILES = (
     "val.txt",  # Caffe's: ILSVRC2012_val_00000001.JPEG 65
 )
 _FOLDERS_ABOVE = 4
-_VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
-_SHOWN = 3
+_VAL_NAME = re.compile(rf"(ILSVRC2012_val_[0-9]{{8}})(?:_({WNID}))?(?:\.\w+)?")
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,12 @@ class KnownSet:
         """Return the sorted wnids of its classes."""
         return classes.wnids() if self.class_list is None else classes.read_list(self.class_list)
 
+    @property
+    def group_of(self) -> dict[str, int]:
+        """Return the place of each class's answer among `answers_of` the set, by wnid, sorted."""
+        answers = enumerate(answers_of(self).values())
+        return dict(sorted((wnid, place) for place, wnids in answers for wnid in wnids))
+
 
 KNOWN: Mapping[str, KnownSet] = {
     known.name: known
@@ -68,7 +73,13 @@ KNOWN: Mapping[str, KnownSet] = {
 
 
 @cache
-def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
+def _objectnet_rows() -> list[list[str]]:
+    """Return a row for each class of ImageNet in ObjectNet: wnid, folder and ObjectNet's label."""
+    lines = _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
+
+
+def objectnet_folders() -> dict[str, tuple[str, ...]]:
     """Return ObjectNet's 113 folders that stand for classes of ImageNet, each with the wnids of its classes.
 
     >>> len(objectnet_folders()), objectnet_folders()["bicycle"]
@@ -78,13 +89,6 @@ def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
     for wnid, folder, _ in _objectnet_rows():
         found[folder] = (*found.get(folder, ()), wnid)
     return dict(sorted(found.items()))
-
-
-@cache
-def _objectnet_rows() -> list[list[str]]:
-    """Return a row for each class of ImageNet in ObjectNet: wnid, folder and ObjectNet's label."""
-    lines = _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines()
-    return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
 def answers_of(known: KnownSet) -> Mapping[str, tuple[str, ...]]:
@@ -97,83 +101,62 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
 
     `keys` are in the order of the labels, if there is one. Raises InputError if they are not the set's classes.
     """
+    found: dict[str, str | None]
     if known.name == OBJECTNET:
-        return _read_objectnet(keys, where)
-    if all(map(is_wnid, keys)):
-        found = {key: key for key in keys}
-    elif all(key.isascii() and key.isdigit() for key in keys):
-        found = _read_numbers(keys, known, where)
+        meant = {classes.folded(name): folder for _, folder, label in _objectnet_rows() for name in (folder, label)}
+        found = {key: meant.get(classes.folded(key)) for key in keys}
+        wrong = [] if any(found.values()) else list(keys)
     else:
-        return _read_names(keys, known, where)
-    wnids = set(known.wnids)
-    others = [key for key, wnid in found.items() if wnid not in wnids]
-    if others:
+        if all(map(is_wnid, keys)):
+            found = dict(zip(keys, keys, strict=True))
+        elif all(key.isascii() and key.isdigit() for key in keys):
+            found = _read_numbers(keys, known, where)
+        else:
+            found = _read_names(keys, known.wnids)
+        own = set(known.wnids)
+        wrong = [key for key, wnid in found.items() if wnid not in own]
+    if wrong:
+        shown = first_of([quoted(key, 40) for key in wrong])
         raise InputError(
-            f"{where} has {_some(others)} beside the {len(wnids)} classes of {known.label}; "
-            f"check that `test_sets` {known.name}= names the right place"
-        )
-    return dict(found)
-
-
-def _read_objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
-    folders = objectnet_folders()
-    labels = {label.casefold(): folder for _, folder, label in _objectnet_rows()}
-    plain = {key: key.lower().replace(" ", "_") for key in keys}
-    found = {key: name if name in folders else labels.get(key.casefold()) for key, name in plain.items()}
-    if not any(found.values()):
-        raise InputError(
-            f"{where} has no folder of ObjectNet that is a class of ImageNet, but {_some(keys)}; "
-            "give the folder with alarm_clock, backpack and so on in it"
+            f"{where} has {shown} beside the classes of {known.label}; check that `test_sets` {known.name}= "
+            "names the right place, with folders or labels by wnid"
         )
     return found
 
 
-def _read_numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]:
+def _read_numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
     """Read numbers as indices of the 1000 classes (ImageNetV2's folders), or as ranks among the set's own classes."""
-    everything, own = classes.wnids(), known.wnids
+    everything, own = dict(enumerate(classes.wnids())), dict(enumerate(known.wnids))
     numbers = {key: int(key[:9]) for key in keys}
-    highest = max(numbers.values())
-    if highest >= len(everything):
-        raise InputError(f"{where} has the label {highest}; the classes are 0 to {len(everything) - 1}")
-    among = everything if highest >= len(own) else own
-    if among is own and len(own) < len(everything) and all(everything[number] in own for number in numbers.values()):
+    as_indices = {key: everything.get(number) for key, number in numbers.items()}
+    as_ranks = {key: own.get(number) for key, number in numbers.items()}
+    if None in as_ranks.values() or len(own) == len(everything):
+        return as_indices
+    if set(as_indices.values()) <= set(known.wnids):
         raise InputError(
             f"{where} has labels by number, and they may be indices of the 1000 classes or of the {len(own)} of "
             f"{known.label}; give the set with wnids"
         )
-    return {key: among[number] for key, number in numbers.items()}
+    return as_ranks
 
 
-def _read_names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
+def _read_names(keys: Sequence[str], own: Sequence[str]) -> dict[str, str | None]:
     """Read names such as "tench, Tinca tinca"; the place among all classes decides for an ambiguous one."""
     wnids_of: dict[str, set[str]] = {}
     for wnid in classes.wnids():
         for name in (classes.by_wnid(wnid).name, *classes.by_wnid(wnid).lemmas):
-            wnids_of.setdefault(_folded(name), set()).add(wnid)
-    own, by_name = known.wnids, list[str | None]()
+            wnids_of.setdefault(classes.folded(name), set()).add(wnid)
+    by_name: list[str | None] = []
     for key in keys:
-        meant = [wnids_of[part] for part in map(_folded, key.split(",")) if part in wnids_of]
+        meant = [wnids_of[part] for part in map(classes.folded, key.split(",")) if part in wnids_of]
         wnids = set(own).intersection(*meant) if meant else set()
         by_name.append(wnids.pop() if len(wnids) == 1 else None)
     in_order = any(by_name) and len(keys) == len(own) == len(set(keys))
     if in_order and all(name in (None, place) for name, place in zip(by_name, own, strict=True)):
         return dict(zip(keys, own, strict=True))
-    if all(by_name) and len(set(by_name)) == len(keys):
-        return dict(zip(keys, by_name, strict=True))
-    unclear = [key for key, wnid in zip(keys, by_name, strict=True) if wnid is None] or list(keys)
-    raise InputError(
-        f"{where} has classes that are not those of {known.label}: {_some(unclear)}; give folders or labels by wnid"
-    )
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
-def _some(keys: Iterable[str]) -> str:
-    listed = list(keys)
-    shown = ", ".join(quoted(key, 40) for key in listed[:_SHOWN])
-    return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"
+    if all(by_name) and len(set(by_name)) < len(keys):
+        return dict.fromkeys(keys)
+    return dict(zip(keys, by_name, strict=True))
 
 
 @cache
@@ -186,7 +169,7 @@ def devkit_order() -> tuple[str, ...]:
     return tuple(classes.DEVKIT_ORDER.read_text(encoding="utf-8").split())
 
 
-def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tuple[str, ...]:
+def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> list[str]:
     """Return the wnid of each validation image, from the file or devkit `labels`, or else from one nearby."""
     matched = []
     for name in names:
@@ -197,8 +180,10 @@ def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tupl
                 "(ILSVRC2012_val_00000001.JPEG); give folders by wnid, or images as ImageNet's tar has them"
             )
         matched.append(match)
-    if labels is None and all(match[3] for match in matched):
-        return _require_wnids([match[3] for match in matched], source)
+    if labels is None and all(match[2] for match in matched):
+        wnids = [match[2] for match in matched]
+        read_keys(wnids, KNOWN["imagenet"], str(source))
+        return wnids
     if labels is None:
         around = source.resolve()
         folders = [*([around] if around.is_dir() else []), *around.parents][: _FOLDERS_ABOVE + 1]
@@ -212,7 +197,7 @@ def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tupl
     missing = [match[1] for match in matched if match[1] not in by_name]
     if missing:
         raise InputError(f"{labels} has no label for {len(missing)} images of {source}, such as {missing[0]}")
-    return tuple(by_name[match[1]] for match in matched)
+    return [by_name[match[1]] for match in matched]
 
 
 def _label_files(folder: Path) -> list[Path]:
@@ -222,54 +207,33 @@ def _label_files(folder: Path) -> list[Path]:
 def read_labels(path: Path) -> Mapping[str, str]:
     """Return the wnid of each validation image by its name without extension, from one of the files above."""
     if path.is_dir():
-        inside = _label_files(path)
-        if not inside:
-            raise InputError(
-                f"{path} has no labels of the validation images; give the devkit, with data/{GROUND_TRUTH}"
-            )
-        path = inside[0]
-    require_file(path, "the file of labels")
-    try:
-        packed = path.name.endswith((".tar.gz", ".tgz", ".tar"))
-        text = _in_devkit(path) if packed else path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give the labels of the validation images") from None
-    lines = list(filter(None, map(str.strip, text.split("\n"))))
-    by_number, order = all(map(str.isdecimal, lines)), devkit_order()
+        path = next(iter(_label_files(path)), path / GROUND_TRUTH)
+    packed = path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.is_file()
+    text = _in_devkit(path) if packed else read_lines(path, "the file of labels", "those of the validation images")
+    lines = list(filter(None, map(str.strip, text)))
+    by_number = all(map(str.isdecimal, lines))
+    order, first = (devkit_order(), 1) if by_number else (classes.wnids(), 0)
+    wnids = {str(number): wnid for number, wnid in enumerate(order, first)}
     labels = {}
     for number, line in enumerate(lines, 1):
-        if by_number:
-            if not 1 <= int(line[:9]) <= len(order):
-                raise InputError(
-                    f"{path}, line {number}: {quoted(line)} is not an ILSVRC2012_ID; they go from 1 to {len(order)}"
-                )
-            labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
-            continue
-        name, label, *_ = [*re.split(r"[,\s]+", line), ""]
-        match = _VAL_NAME.fullmatch(name.rpartition("/")[2])
-        if match is not None:
-            labels[match[1]] = classes.by_index(int(label[:9])).wnid if label.isdecimal() else label
-        elif number > 1:  # the first is a header: ImageId,PredictionString
+        numbered = [f"ILSVRC2012_val_{number:08d}", line]
+        name, label, *_ = numbered if by_number else [*re.split(r"[,\s]+", line), ""]
+        match, wnid = _VAL_NAME.fullmatch(name.rpartition("/")[2]), wnids.get(label, label)
+        if match and classes.is_class(wnid):
+            labels[match[1]] = wnid
+        elif match or number > 1:  # the first may be a header: ImageId,PredictionString
             raise InputError(f"{path}, line {number}: {quoted(line)} does not name a validation image and its class")
     if not labels:
-        raise InputError(f"{path} has no labels; give the labels of the validation images")
-    _require_wnids(list(labels.values()), path)
+        raise InputError(f"{path} has no labels; give those of the validation images")
     return labels
 
 
-def _in_devkit(path: Path) -> str:
+def _in_devkit(path: Path) -> list[str]:
     try:
         with tarfile.open(path) as tar:
             for member in tar:
                 if member.name.rpartition("/")[2] == GROUND_TRUTH and (opened := tar.extractfile(member)):
-                    return opened.read().decode()
+                    return opened.read().decode().splitlines()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
     raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")
-
-
-def _require_wnids(wnids: Sequence[str], path: Path) -> tuple[str, ...]:
-    for wnid in wnids:
-        if not classes.is_class(wnid):
-            raise InputError(f"{path} has the label {quoted(wnid)}, which is not the wnid of one of the 1000 classes")
-    return tuple(wnids)

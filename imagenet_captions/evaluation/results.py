@@ -98,13 +98,8 @@ def answer_rows(
 ) -> pa.Table:
     """Return ANSWERS rows; labels and predictions are indices into `keys`, and -1 stands for no prediction."""
     names = pa.array(keys, pa.string())
-    columns = {
-        "test_set": pa.repeat(test_set, len(ids)),
-        "image_id": pa.array(ids, pa.string()),
-        "label": names.take(pa.array(labels)),
-        "prediction": names.take(pa.array(predictions, mask=predictions < 0)),
-        "correct": pa.array(correct, pa.bool_()),
-    }
+    predicted = names.take(pa.array(predictions, mask=predictions < 0))
+    columns = [pa.repeat(test_set, len(ids)), ids, names.take(pa.array(labels)), predicted, correct]
     return pa.table(columns, schema=ANSWERS)
 
 
@@ -116,20 +111,22 @@ def write_answers(path: Path, tables: Sequence[pa.Table], about: Mapping[str, An
 
 
 def read_answers(path: Path) -> dict[str, pa.Table]:
-    """Return the rows of each test set, in the order in which they were written."""
+    """Return the answers of each test set that count, in the order in which they were written."""
     with ParquetFile(path) as opened:
         table = opened.read(ANSWERS.names)
+    table = table.filter(table["prediction"].is_valid())
     sets = table["test_set"].unique().to_pylist()
     return {name: table.filter(pc.equal(table["test_set"], name)) for name in sets}
 
 
 # In the words of messages and tables: what two protocols may differ in, and the entries that say it.
-_OF_CLASSIFIER = {
+_DIFFERENCES = {
     "version": ("version",),
     "classifier": ("classifier", "k"),
     "prompts": ("sentences", "sentences_sha256"),
+    "class names": ("classes", "class_names_sha256"),
+    "test images": ("images", "images_sha256"),
 }
-_OF_SET = {"class names": ("classes", "class_names_sha256"), "test images": ("images", "images_sha256")}
 
 
 class _Class(msgspec.Struct):
@@ -199,9 +196,7 @@ def read_evaluated(place: Path) -> Evaluated:
     metrics = read_metrics(file)
     if "protocol" not in metrics or not answers_path(file).is_file():
         raise InputError(f"{file} has no {answers_path(file).name} with it, which a comparison reads; evaluate again")
-    answers = {}
-    for name, rows in read_answers(answers_path(file)).items():
-        answers[name] = rows.filter(rows["prediction"].is_valid())
+    answers = read_answers(answers_path(file))
     for name in sorted({*metrics["test_sets"], *answers}):
         own, entry = answers.get(name), metrics["test_sets"].get(name, {})
         counted = (len(own), pc.sum(own["correct"]).as_py() / len(own)) if own else ()
@@ -222,14 +217,10 @@ def differing(first: Evaluated, second: Evaluated, test_set: str) -> tuple[str, 
 
     Two classifiers differ in prompts and class names too, so these are not listed for them.
     """
-    found = []
-    for words, protocols in (
-        (_OF_CLASSIFIER, [each.metrics["protocol"] for each in (first, second)]),
-        (_OF_SET, [each.metrics["test_sets"][test_set]["protocol"] for each in (first, second)]),
-    ):
-        one, other = protocols
-        unlike = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
-        found += [what for what, names in words.items() if unlike.intersection(names)]
+    one, other = (
+        {**each.metrics["protocol"], **each.metrics["test_sets"][test_set]["protocol"]} for each in (first, second)
+    )
+    found = [what for what, names in _DIFFERENCES.items() if any(one.get(name) != other.get(name) for name in names)]
     if "classifier" in found:
         found = [what for what in found if what not in ("prompts", "class names")]
     return tuple(found)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import groupby
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -174,11 +174,6 @@ class Parts:
         """Return the file of a part."""
         return self.folder / f"{number:06d}.parquet"
 
-    def write(self, number: int, table: pa.Table) -> None:
-        """Write a part, whole or not at all."""
-        with replacing(self.path(number)) as partial:
-            write_table(table, partial)
-
     def remove(self) -> None:
         """Remove the folder, unless a run works with it."""
         if not is_alive(self.folder):
@@ -255,31 +250,28 @@ class Scorer:
         from imagenet_captions.images.pixels import EvalTransform
 
         rows, size, batch = self.pairs.rows, self.settings.part_rows, self.settings.reading.batch_size
-        by_part = {number: rows[at : at + size] for number, at in enumerate(range(0, len(rows), size))}
-        missing = [number for number in by_part if not parts.path(number).is_file()]
-        done = len(rows) - sum(len(by_part[number]) for number in missing)
+        batches: dict[Path, list[list[int]]] = {}
+        for number, start in enumerate(range(0, len(rows), size)):
+            part = rows[start : start + size]
+            batches[parts.path(number)] = [list(part[at : at + batch]) for at in range(0, len(part), batch)]
+        missing = {path: plan for path, plan in batches.items() if not path.is_file()}
+        left = [*chain.from_iterable(missing.values())]
+        done = len(rows) - sum(map(len, left))
         if done:
             log.info("%s of %s rows are scored already", f"{done:,}", f"{len(rows):,}")
-        plan = [
-            (number, list(by_part[number][at : at + batch]))
-            for number in missing
-            for at in range(0, len(by_part[number]), batch)
-        ]
-        batches = [rows for _, rows in plan]
-        decoded: Iterator[Any] = iter(())
-        if batches:
-            transform = EvalTransform(self.model.spec)
-            decoded = decoded_batches(self.pairs.images, transform, self.settings.reading, batches)
+        decoded = decoded_batches(self.pairs.images, EvalTransform(self.model.spec), self.settings.reading, left)
         with progress("score", len(rows), "images", done) as bar:
-            for number, group in groupby(zip(plan, decoded, strict=True), key=lambda pair: pair[0][0]):
+            for path, plan in missing.items():
                 tables, broken = [self.schema.empty_table()], []
-                for _, (pixels, good, bad) in group:
+                for pixels, good, bad in islice(decoded, len(plan)):
                     if good:
                         tables.append(self._score(pixels, good))
                     broken += [[self.pairs.images.image_id(row), reason] for row, reason in bad]
                     bar.update(len(good) + len(bad))
-                parts.write(number, pa.concat_tables(tables).cast(with_provenance(self.schema, {"broken": broken})))
-        return [parts.path(number) for number in by_part]
+                with replacing(path) as partial:
+                    schema = with_provenance(self.schema, {"broken": broken})
+                    write_table(pa.concat_tables(tables).cast(schema), partial)
+        return [*batches]
 
     def _score(self, pixels: Tensor, rows: list[int]) -> pa.Table:
         import torch
@@ -295,7 +287,7 @@ class Scorer:
             near = [nearest(images, target.vectors) for target in self.targets]
         ids = [self.pairs.images.image_id(row) for row in rows]
         if not np.isfinite(similarity).all():
-            wrong = ids[int(np.flatnonzero(~np.isfinite(similarity))[0])]
+            wrong = ids[int(np.isfinite(similarity).argmin())]
             raise InputError(f"the similarity of {wrong} is not a number; check the weights of {self.settings.model}")
         lengths = self.model.count_tokens(captions)
         columns = [ids, similarity, lengths, [length > self.context_length for length in lengths]]
@@ -326,9 +318,8 @@ class Scorer:
 
 def _broken_rows(part: Path) -> pa.Table:
     broken = provenance(read_schema(part))["broken"]
-    ids = [image_id for image_id, _ in broken]
-    wnids, reasons = [wnid_of(image_id) for image_id in ids], [reason for _, reason in broken]
-    return outcome_rows(Outcome.BROKEN_IMAGE, len(ids), image_id=ids, wnid=wnids, detail=reasons)
+    ids, reasons = [image_id for image_id, _ in broken], [reason for _, reason in broken]
+    return outcome_rows(Outcome.BROKEN_IMAGE, len(ids), image_id=ids, wnid=[*map(wnid_of, ids)], detail=reasons)
 
 
 def _about(scorer: Scorer, shards: Shards) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import logging
 import os
 import shutil
 import zlib
@@ -16,20 +17,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from imagenet_captions.dataset.sampling import read_lines
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.known_sets import KNOWN, KnownSet, answers_of, flat_labels, read_keys
 from imagenet_captions.evaluation.results import image_stem
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples, select
-from imagenet_captions.images.files import Kind, image_files, is_image_name, layout_of
+from imagenet_captions.images.files import Kind, image_files, is_image_name, kind_of
 from imagenet_captions.images.reading import FileImages
 from imagenet_captions.images.tars import TarReader
-from imagenet_captions.storage.files import require_file, require_there
-from imagenet_captions.storage.places import expand_pattern
+
+log = logging.getLogger(__name__)
 
 _TARS = (".tar", ".tar.gz", ".tgz")
-_GZIP = b"\x1f\x8b"
 _UNLABELED = "no label"
 _REASONS = {None: "no class of ImageNet's", "": _UNLABELED}
 _VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}
@@ -59,7 +60,6 @@ class TestSet:
     per_class: int | None = None
     border: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     listed: Labels = field(default_factory=lambda: np.empty(0, np.int64))
 
     def completeness(self) -> dict[str, Any]:
@@ -84,10 +84,6 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
 
     Raises InputError for a place that is not there or has no images, and for classes that are not the set's.
     """
-    if expand_pattern(path) is None:
-        require_there(path, f"`test_sets` {name}:")
-    if path.name.lower().endswith(".zip"):
-        raise InputError(f"`test_sets` {name}={path} is a zip; unpack it and give the folder")
     known = KNOWN.get(name)
     pictures = _pictures(path, scratch) if known else None
     if known and pictures:
@@ -99,26 +95,24 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
         by_folder = read_keys(keys, known, str(path))
         return _known_set(known, pictures, [by_folder[folder] for folder in folders], path)
     examples = open_examples(path)
-    if examples.classes is None or not len(examples):
+    kept: Labels = np.flatnonzero(examples.labels >= 0)
+    if examples.classes is None or not len(kept):
         raise InputError(
             f"`test_sets` {name}={path} has no labels, and a test set needs them; give one with a label for each image"
             + ("" if known else f", or one of {', '.join(KNOWN)}")
         )
+    keys = [each.key for each in examples.classes]
     if known:
-        by_key = read_keys([each.key for each in examples.classes], known, str(path))
-        by_label = [by_key[each.key] for each in examples.classes]
-        answers = [by_label[label] if label >= 0 else "" for label in examples.labels.tolist()]
+        by_key = read_keys(keys, known, str(path))
+        answers = [by_key[keys[label]] if label >= 0 else "" for label in examples.labels.tolist()]
         return _known_set(known, examples, answers, path)
-    kept: Labels = np.flatnonzero(examples.labels >= 0)
-    if not len(kept):
-        raise InputError(f"`test_sets` {name}={path} has no image with a label; check the path")
     return TestSet(
         name=name,
         images=select(examples, kept),
         labels=examples.labels[kept],
-        classes=tuple(Class(each.key, each.name) for each in examples.classes),
-        answers=tuple(each.key for each in examples.classes),
-        groups=np.arange(len(examples.classes), dtype=np.int64),
+        classes=examples.classes,
+        answers=tuple(keys),
+        groups=np.arange(len(keys), dtype=np.int64),
         left_out={_UNLABELED: len(examples) - len(kept)} if len(kept) < len(examples) else {},
     )
 
@@ -127,21 +121,17 @@ def _pictures(path: Path, scratch: Path) -> Examples | None:
     """Return images in folders or in a plain tar, with their names as ids; None for Parquet, shards or a table."""
     if path.is_dir():
         found = sorted((name, file) for file, name, _ in image_files(path))
-        if not found and layout_of(path).kind is Kind.OTHER:
-            raise InputError(f"{path} has no images in it; give a folder of images, a tar, or Parquet")
         names = [name for name, _ in found]
         images = FileImages(pa.array([os.fsencode(file) for _, file in found], pa.binary()))
     elif path.name.lower().endswith(_TARS) and path.is_file():
         plain = _without_gzip(path, scratch)
         with TarReader(plain) as tar:
             members = sorted(member for _, member in tar.members())
-        pictured = [member for member in members if is_image_name(member.name)]
-        if not pictured:
-            raise InputError(f"{path} has no images in it; give the tar of a test set")
         if any(member.name.endswith(".cls") for member in members):
             return None  # a WebDataset shard, whose folders are not classes
-        names = [member.name for member in pictured]
-        ranges = np.array([member[1:] for member in pictured], np.int64).reshape(-1, 2)
+        members = [member for member in members if is_image_name(member.name)]
+        names = [member.name for member in members]
+        ranges = np.array([member[1:] for member in members], np.int64).reshape(-1, 2)
         images = FileImages(pa.array([os.fsencode(plain)]), np.zeros(len(names), np.int32), ranges)
     else:
         return None
@@ -150,17 +140,15 @@ def _pictures(path: Path, scratch: Path) -> Examples | None:
 
 def _without_gzip(path: Path, scratch: Path) -> Path:
     """Return the tar inside; it is unpacked once, though several models are measured with one scratch folder."""
-    with path.open("rb") as opened:
-        if opened.read(2) != _GZIP:
-            return path
+    if kind_of(path) is not Kind.COMPRESSED:
+        return path
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
     plain, partial = scratch / f"{name}.tar", scratch / f"{name}.partial"
-    if plain.exists():
-        return plain
     try:
-        with gzip.open(path) as compressed, partial.open("wb") as written:
-            shutil.copyfileobj(compressed, written, 1 << 20)
-        partial.rename(plain)
+        if not plain.exists():
+            with gzip.open(path) as compressed, partial.open("wb") as written:
+                shutil.copyfileobj(compressed, written, 1 << 20)
+            partial.rename(plain)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole gzip file: {error}; fetch it again") from None
     return plain
@@ -168,29 +156,26 @@ def _without_gzip(path: Path, scratch: Path) -> Path:
 
 def _known_set(known: KnownSet, images: Examples, answers: Sequence[str | None], path: Path) -> TestSet:
     """Build a test set from each image's answer: None for other classes than ImageNet's, "" for no label."""
-    groups_of = answers_of(known)
-    order = {answer: index for index, answer in enumerate(groups_of)}
-    pairs = sorted((wnid, order[answer]) for answer, wnids in groups_of.items() for wnid in wnids)
+    order = {answer: index for index, answer in enumerate(answers_of(known))}
+    group_of = known.group_of
     kept = np.array([index for index, answer in enumerate(answers) if answer], np.int64)
     if not len(kept):
         raise InputError(f"{path} has no image with a label of {known.label}; check the path")
-    folder = path.resolve().as_posix().lower().replace("_", "-").rsplit("/", 1)[-1]
-    variants = [variant for word, variant in _VARIANTS.items() if known.name == "imagenet-v2" and word in folder]
+    for word, variant in _VARIANTS.items():
+        if known.name == "imagenet-v2" and word in path.resolve().name.lower().replace("_", "-"):
+            label = KNOWN[variant].label
+            log.warning("%s looks like %s; name it %s, robustness compares the other", path, label, variant)
     return TestSet(
         name=known.name,
         images=select(images, kept),
         labels=np.array([order[answer] for answer in answers if answer], np.int64),
-        classes=tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid, _ in pairs),
+        classes=tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in group_of),
         answers=tuple(order),
-        groups=np.array([group for _, group in pairs], np.int64),
+        groups=np.array([*group_of.values()], np.int64),
         expected=known.images,
         per_class=known.per_class,
         border=known.border,
         left_out={reason: count for answer, reason in _REASONS.items() if (count := list(answers).count(answer))},
-        notes=tuple(
-            f"{path} looks like {KNOWN[variant].label}; name it {variant}, robustness compares the other"
-            for variant in variants
-        ),
     )
 
 
@@ -206,8 +191,8 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
     found = [_listed_rows(names, test_set, path) for test_set in test_sets]
     if not any(map(len, found)):
         raise InputError(
-            f"none of the {len(names):,} names in {path}, such as {quoted(names[0])}, is an image of the test sets; "
-            "give ids as the test set has them"
+            f"none of the {len(names):,} names in {path} is an image of the test sets; give one a line, as they have "
+            f"them: {test_sets[0].images.image_id(0)}"
         )
     return [
         replace(test_set, listed=rows, left_out={**test_set.left_out, f"listed in {path.name}": len(rows)})
@@ -218,18 +203,16 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
 
 
 def _read_names(path: Path) -> list[str]:
+    lines = read_lines(path, "the list of images", "a list with an image's id a line, or a CSV")
     try:
-        lines = require_file(path, "the list of images").read_text(encoding="utf-8-sig").splitlines()
-        rows = [row for row in csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",") if row]
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} is not a text file or CSV in UTF-8; give a list with an image's id a line") from None
+        rows = [row for row in csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else ",") if row]
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV ({error}); give a list with an image's id a line") from None
     header = [cell.strip().casefold() for cell in rows[0]] if rows else []
     named = [name for name in _NAME_COLUMNS if name in header]
     column = header.index(named[0]) if named else 0
     names = [row[column].strip() for row in rows[bool(named) :] if len(row) > column]
-    if not any(names):
-        raise InputError(f"{path} holds no image; give an id or file name a line")
-    return list(dict.fromkeys(name for name in names if name))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _listed_rows(names: Sequence[str], test_set: TestSet, path: Path) -> Labels:
@@ -245,10 +228,7 @@ def _listed_rows(names: Sequence[str], test_set: TestSet, path: Path) -> Labels:
             raise InputError(
                 f"{quoted(place)} in {path} is the name of {len(rows)} images of {test_set.name}; name its folder too"
             )
-    every = np.unique([row for rows in found.values() for row in rows]).astype(np.int64)
-    if len(every) == len(test_set.labels):
-        raise InputError(f"{path} lists every image of {test_set.name}, so nothing is left to measure; give fewer")
-    return every
+    return np.unique([row for rows in found.values() for row in rows]).astype(np.int64)
 
 
 def _with_stem(name: str) -> str:

@@ -127,12 +127,12 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     require_kind("name", name, (str, Integral), "a wnid, an index or a name of a class")
     if not isinstance(name, str):
         return (by_index(int(name), among).wnid,)
-    folded, tables = _folded(name), _tables(among)
-    if folded in tables.covered:
-        return tuple(tables.covered[folded])
-    if folded.isascii() and folded.isdigit() and len(folded) <= _MOST_DIGITS:
-        return (by_index(int(folded), among).wnid,)
-    candidates = tables.named.get(folded, [])
+    plain, tables = folded(name), _tables(among)
+    if plain in tables.covered:
+        return tuple(tables.covered[plain])
+    if plain.isascii() and plain.isdigit() and len(plain) <= _MOST_DIGITS:
+        return (by_index(int(plain), among).wnid,)
+    candidates = tables.named.get(plain, [])
     if not candidates:
         raise unknown_name("class", name, tables.named, _ADVICE)
     found = {tuple(tables.covered[wnid]) for wnid in candidates}
@@ -178,12 +178,13 @@ def _tables(among: ClassSet) -> _Tables:
             covered[above].append(wnid)
     named: dict[str, list[str]] = {}
     for wnid, synset in synsets.items():
-        for name in {_folded(each) for each in (synset.name, *synset.lemmas) if each}:
+        for name in {folded(each) for each in (synset.name, *synset.lemmas) if each}:
             named.setdefault(name, []).append(wnid)
     return _Tables(order, classes, synsets, covered, named)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name without the differences that do not matter: case, underscores for spaces, more spaces."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 

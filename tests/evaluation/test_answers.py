@@ -37,13 +37,14 @@ def test_the_answers_are_those_that_are_counted(images: Path, tmp_path: Path, mo
     out = tmp_path / "out" / "metrics.json"
     entry = evaluation.evaluate(settings(images, prompts="one"), out)["test_sets"]["imagenet-r"]
     assert pq.read_schema(answers_path(out)).names == ANSWERS.names
-    rows = read_answers(answers_path(out))["imagenet-r"].to_pylist()
+    rows = pq.read_table(answers_path(out)).to_pylist()
     assert [row["image_id"] for row in rows] == sorted(
         path.relative_to(images).as_posix() for path in images.rglob("*.jpg")
     )
     (broken,) = (row for row in rows if row["prediction"] is None)
     assert (broken["image_id"], broken["correct"]) == (f"{R[0]}/broken.jpg", False)
-    decoded = [row for row in rows if row["prediction"] is not None]
+    decoded = read_answers(answers_path(out))["imagenet-r"].to_pylist()
+    assert decoded == [row for row in rows if row["prediction"] is not None]
     assert all(row["correct"] == (row["prediction"] == row["label"]) for row in decoded)
     for key, counted in entry["per_class"].items():
         own = [row["correct"] for row in decoded if row["label"] == key]

@@ -25,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "message"),
     [
         ("MODEL --on micro --out m.json", "give NAME=PATH"),
-        ("MODEL --on imagenet=nowhere --out m.json", "--on imagenet: nowhere does not exist"),
+        ("MODEL --on imagenet=nowhere --out m.json", "nowhere does not exist"),
         ("nowhere --on imagenet=val --out m.json", "nowhere"),
         ("MODEL --on imagenet=val --out m.json --results r.csv", "one of imagenet-v2"),
         ("MODEL --on imagenet=val --out m.json --as x", "give --results too"),

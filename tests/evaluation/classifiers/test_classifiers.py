@@ -15,14 +15,13 @@ from imagenet_captions.evaluation.classifiers import (
     Head,
     Trained,
     ZeroShot,
-    choose_shots,
+    choose_rows,
     cosines,
     embed_names,
     find_columns,
     fit_logistic,
     fit_probe,
     fit_prototypes,
-    hold_out,
     read_names,
     read_prompts,
 )
@@ -89,7 +88,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 
 def test_prompts_that_cannot_be_used(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
-    for text, message in (("", "no sentence"), ("{}\na photo\n", "sentence 2: 'a photo'"), ("{} {}", "or several")):
+    for text, message in (("", "sentence ''"), ("{}\na photo\n", "sentence 'a photo'"), ("{} {}", "{} once")):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             read_prompts(str(file))
@@ -118,11 +117,14 @@ def test_the_probe_is_scikit_learns(strength: float) -> None:
     assert np.abs(shares - theirs.predict_proba(x)).max() < 2e-3
 
 
-def test_the_probes_strength_is_the_best_on_images_held_out() -> None:
+def test_the_probes_strength_is_the_best_on_images_held_out(caplog: pytest.LogCaptureFixture) -> None:
     features, labels, ids = blobs(240, width=30)
-    score, about = fit_probe(features, labels, ids, 4, seed=3, strengths=(10.0, 1.0, 0.1, 0.01))
-    held = hold_out(ids, labels, 0.2, 3)
-    assert about["held_out_images"] == held.sum() == sum(int(0.2 * n) for n in np.bincount(labels))
+    with caplog.at_level("INFO"):
+        score, about = fit_probe(features, labels, ids, 4, seed=3)
+    assert f"strength 10, held-out top-1 {100 * about['held_out_top1']['10']:.2f} %" in caplog.text
+    quota = {label: int(0.2 * n) for label, n in enumerate(np.bincount(labels))}
+    held = np.isin(np.arange(240), choose_rows(ids, labels, quota, 3))
+    assert about["held_out_images"] == held.sum() == sum(quota.values())
     x = ((features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float64)
     best = max(about["held_out_top1"].values())
     for strength, top1 in about["held_out_top1"].items():
@@ -148,18 +150,14 @@ def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
 def test_shots_are_seeded_nested_and_of_every_class() -> None:
     ids = [f"image {number}" for number in range(200)]
     labels = np.array([number % 3 for number in range(190)] + [3] * 2 + [-1] * 8)
-    chosen = {k: set(choose_shots(ids, labels, k, seed=1).tolist()) for k in (1, 2, 4, 8)}
+    chosen = {k: set(choose_rows(ids, labels, dict.fromkeys(range(4), k), seed=1).tolist()) for k in (1, 2, 4, 8)}
     assert chosen[1] < chosen[2] < chosen[4] < chosen[8]
     for k, rows in chosen.items():
         assert np.bincount(labels[sorted(rows)]).tolist() == [k, k, k, min(k, 2)]
-    assert chosen[8] != set(choose_shots(ids, labels, 8, seed=2).tolist())
-    turned = choose_shots(ids[::-1], labels[::-1], 8, seed=1)
+    quota = dict.fromkeys(range(4), 8)
+    assert chosen[8] != set(choose_rows(ids, labels, quota, seed=2).tolist())
+    turned = choose_rows(ids[::-1], labels[::-1], quota, seed=1)
     assert {199 - row for row in turned.tolist()} == chosen[8]
-
-    labels = np.array([0] * 10 + [1] * 4 + [2])
-    held = hold_out(ids[:15], labels, 0.25, seed=0)
-    assert np.bincount(labels[held], minlength=3).tolist() == [2, 1, 0]
-    assert (held != hold_out(ids[:15], labels, 0.25, seed=1)).any()
 
 
 def test_the_head_is_asked_for_its_own_columns() -> None:

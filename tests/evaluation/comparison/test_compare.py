@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.evaluation.intervals import Pairs, image_variances, over_seeds_and_images
+from imagenet_captions.evaluation.intervals import image_variances, over_seeds_and_images
 from imagenet_captions.evaluation.results import answers_path
 from tests.command_line import invoke
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
@@ -36,7 +36,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 def test_every_count_by_hand(pair: tuple[Path, Path]) -> None:
     clean, own = ic.compare(*pair)
     gains, losses = (int(np.sum(one & ~other)) for one, other in ((SECOND, FIRST), (FIRST, SECOND)))
-    assert (clean.test_set, clean.pairs) == ("clean", Pairs(300, losses, gains))
+    assert (clean.test_set, clean.images, clean.only_first, clean.only_second) == ("clean", 300, losses, gains)
     assert clean.difference == pytest.approx(100 * (SECOND.mean() - FIRST.mean()))
     assert clean.interval[0] < clean.difference < clean.interval[1]
     assert {(each.key, each.images, each.first, each.second) for each in clean.classes} == {
@@ -59,13 +59,13 @@ def test_runs_of_a_recipe_are_compared_for_new_runs_and_images(tmp_path: Path) -
     assert (found.difference, *found.interval, found.p_value) == pytest.approx(
         (expected.value, expected.low, expected.high, expected.p_value)
     )
-    assert (found.pairs.images, found.pairs.only_second) == (900, int((gaps > 0).sum()))
+    assert (found.images, found.only_second) == (900, int((gaps > 0).sum()))
     assert sum(each.second for each in found.classes) == second.sum()
     out = tmp_path / "compare.csv"
     texts = [",".join(map(str, each)) for each in (files, others)]
     code, output = run(*texts, "--out", out)
     assert code == 0, output
-    assert "for new runs and new images" in output
+    assert "for new runs and images" in output
     (row, *_) = csv.DictReader(out.read_text().splitlines())
     assert (row["p_from"], row["detectable"], row["model"]) == ("runs and images", "", f"{others[0]} and 2 more")
     code, output = run(texts[0], others[0])
@@ -78,7 +78,7 @@ def test_images_are_paired_by_name_and_not_by_place(tmp_path: Path) -> None:
     turned = ids_of(300, "val/")[30:] + ids_of(300, "val/")[:30]
     second = write_result(tmp_path / "b", {"x": np.roll(FIRST, -30)}, {"x": turned})
     (found,) = ic.compare(first, second)
-    assert (found.pairs.images, found.pairs.discordant, found.protocol) == (300, 0, ())
+    assert (found.images, found.only_first, found.only_second, found.protocol) == (300, 0, 0, ())
 
 
 def test_other_protocols_are_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
@@ -108,7 +108,7 @@ def test_other_protocols_are_refused(tmp_path: Path, pair: tuple[Path, Path]) ->
 def test_across_protocols_only_the_common_images_count(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     fewer = write_result(tmp_path / "few", {"clean": SECOND[30:]}, {"clean": ids_of(300)[30:]})
     (found,) = ic.compare(pair[0], fewer, across_protocols=True)
-    assert found.pairs.images == 270
+    assert found.images == 270
     assert found.first_top1 == pytest.approx(100 * FIRST[30:].mean())
     apart = write_result(tmp_path / "apart", {"clean": SECOND}, {"clean": [f"x{each}" for each in ids_of(300)]})
     with pytest.raises(ic.InputError, match="have no image of clean in common"):

@@ -112,7 +112,7 @@ def test_test_sets_of_other_classes_are_left_out() -> None:
     metrics["test_sets"] |= metrics_of("imagenet_on_r_classes", {"cat": (2, 1)})["test_sets"]  # type: ignore[operator]
     report = measure_frequency(metrics, known)
     assert {found.test_set for found in report.relations} == {"own"}
-    assert report.left_out == ("other: 0 of its classes are in the training data, and a correlation takes 3",)
+    assert report.left_out == ["other: 0 of its classes are in the training data, and a correlation takes 3"]
     with pytest.raises(InputError, match="nothing can be related"):
         measure_frequency(metrics_of("other", {"0": (2, 1)}), known)
 
@@ -149,7 +149,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("run").mkdir()
     Path("run/metrics.json").write_text(json.dumps(metrics))
     code, told = invoke("frequency", "run")
-    sentence = "run/settings.json is not there, so the training data of run is unknown; give it as --data"
+    sentence = "without --data, the run's settings run/settings.json does not exist; check the path"
     assert (code, told) == (2, f"imagenet-captions: {sentence}\n")
     settings = {"data": str(data), "ids": {"file": "ids.txt"}, "seed": 0, "recipe": {"caption": "title"}}
     Path("run/settings.json").write_text(json.dumps(settings))

@@ -120,23 +120,22 @@ def test_a_killed_run_goes_on_after_the_last_finished_part(
 ) -> None:
     monkeypatch.setattr(settings, "PART_ROWS", 5)
     scored(made, tmp_path / "whole.parquet", batch_size=5)
-    real, written = scoring.Parts.write, list[int]()
+    real, written = scoring.write_table, list[str]()
 
-    def killed(self: scoring.Parts, number: int, table: Any) -> None:
-        if len(written) in (1, 2):
-            written.append(-1)
+    def killed(table: Any, path: Path) -> None:
+        written.append("killed" if len(written) in (1, 2) else path.name.split(".")[1])
+        if written[-1] == "killed":
             raise Killed
-        written.append(number)
-        real(self, number, table)
+        real(table, path)
 
-    monkeypatch.setattr(scoring.Parts, "write", killed)
+    monkeypatch.setattr(scoring, "write_table", killed)
     out = tmp_path / "scores.parquet"
     for _ in range(2):
         with pytest.raises(Killed):
             scored(made, out, batch_size=5)
         assert not out.exists()
     scored(made, out, batch_size=5)
-    assert written == [0, -1, -1, 1, 2]
+    assert written == ["000000", "killed", "killed", "000001", "000002", "scores"]
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert len(list(tmp_path.iterdir())) == 4, "two files each, and no parts"
 

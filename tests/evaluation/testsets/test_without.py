@@ -59,15 +59,14 @@ def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
     assert leave_out([test_set], path)[0].listed.tolist() == [2]
     for text, message in (
         ("art_0.jpg\n", "'art_0' in .* is the name of 2 images of imagenet-r; name its folder too"),
-        ("x/art_0\nelse\n", r"none of the 2 names in .*, such as 'x/art_0', is an image of the test sets"),
-        ("\n", "holds no image"),
-        ("".join(f"{wnid}/art_{number}\n" for wnid in R for number in range(2)), "lists every image of imagenet-r"),
+        ("x/art_0\nelse\n", "none of the 2 names in .* is an image of the test sets; .* n.*/art_0.jpg"),
+        ("\n", "none of the 0 names"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
             leave_out([test_set], path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="is not a text file or CSV"):
+    with pytest.raises(InputError, match="is not a text file; give a list"):
         leave_out([test_set], path)
 
 
