@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.captions.caption_template import open_clip_templates
-from imagenet_captions.dataset.sampling import read_lines, sampling_key
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.errors import InputError, first_of, quoted, shortened
 from imagenet_captions.evaluation.accuracy import Labels, Scores
 from imagenet_captions.evaluation.results import sha256_of
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, class_of, open_examples, require_classes, select
+from imagenet_captions.storage.files import read_text
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
@@ -302,8 +303,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
 
 
 def _lines(path: str, what: str) -> list[str]:
-    lines = (line.strip(" ") for line in read_lines(Path(path), what, "one in UTF-8"))
-    return [line for line in lines if line]
+    return list(filter(None, map(str.strip, read_text(Path(path), what).splitlines())))
 
 
 def choose_rows(ids: Sequence[str], labels: Labels, quota: Mapping[int, int], seed: int) -> Labels:

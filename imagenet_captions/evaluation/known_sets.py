@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.dataset.sampling import read_lines
 from imagenet_captions.errors import InputError, first_of, quoted
 from imagenet_captions.evaluation.robustness.tables import IMAGES
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID, is_wnid
+from imagenet_captions.storage.files import read_text
 
 OBJECTNET = "objectnet"
 _OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
@@ -209,8 +209,8 @@ def read_labels(path: Path) -> Mapping[str, str]:
     if path.is_dir():
         path = next(iter(_label_files(path)), path / GROUND_TRUTH)
     packed = path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.is_file()
-    text = _in_devkit(path) if packed else read_lines(path, "the file of labels", "those of the validation images")
-    lines = list(filter(None, map(str.strip, text)))
+    text = _in_devkit(path) if packed else read_text(path, "the file of labels")
+    lines = list(filter(None, map(str.strip, text.splitlines())))
     by_number = all(map(str.isdecimal, lines))
     order, first = (devkit_order(), 1) if by_number else (classes.wnids(), 0)
     wnids = {str(number): wnid for number, wnid in enumerate(order, first)}
@@ -228,12 +228,12 @@ def read_labels(path: Path) -> Mapping[str, str]:
     return labels
 
 
-def _in_devkit(path: Path) -> list[str]:
+def _in_devkit(path: Path) -> str:
     try:
         with tarfile.open(path) as tar:
             for member in tar:
                 if member.name.rpartition("/")[2] == GROUND_TRUTH and (opened := tar.extractfile(member)):
-                    return opened.read().decode().splitlines()
+                    return opened.read().decode()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
     raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")

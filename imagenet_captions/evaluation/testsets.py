@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imagenet_captions.dataset.sampling import read_lines
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.known_sets import KNOWN, KnownSet, answers_of, flat_labels, read_keys
@@ -27,6 +26,7 @@ from imagenet_captions.images.examples import Class, Examples, open_examples, se
 from imagenet_captions.images.files import Kind, image_files, is_image_name, kind_of
 from imagenet_captions.images.reading import FileImages
 from imagenet_captions.images.tars import TarReader
+from imagenet_captions.storage.files import read_text
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
 
 
 def _read_names(path: Path) -> list[str]:
-    lines = read_lines(path, "the list of images", "a list with an image's id a line, or a CSV")
+    lines = read_text(path, "the list of images").splitlines()
     try:
         rows = [row for row in csv.reader(lines, delimiter="\t" if "\t" in "".join(lines[:1]) else ",") if row]
     except csv.Error as error:

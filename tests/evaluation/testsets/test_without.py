@@ -66,7 +66,7 @@ def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             leave_out([test_set], path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="is not a text file; give a list"):
+    with pytest.raises(InputError, match="is not a text file"):
         leave_out([test_set], path)
 
 
