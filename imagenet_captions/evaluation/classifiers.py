@@ -72,10 +72,13 @@ class Trained(Classifier):
         self._score, self._classes, self.about = score, classes, about
 
     def prepare(self, classes: Sequence[Class]) -> None:
-        if (find_columns(self._classes, classes) < 0).all():
+        columns = find_columns(self._classes, classes)
+        missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
+        if len(missing) == len(classes) or (missing and self.view == HEAD):
             raise InputError(
-                f"the training images' classes ({_shown(self._classes)}) are not those of the test set "
-                f"({_shown(classes)}); give `train` data of the same classes"
+                f"the classifier has {len(self._classes)} classes ({_shown(self._classes)}), and {len(missing)} of the "
+                f"test set's {len(classes)} are not among them ({_shown(missing)}); give another test set, or another "
+                "`classifier` or `train`"
             )
 
     def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
@@ -98,17 +101,6 @@ class Head(Trained):
             )
         own = [class_of(key) for key in model.head_classes]
         super().__init__(lambda logits: logits, own, {"head_classes": len(own)})
-        self._model = model.name
-
-    def prepare(self, classes: Sequence[Class]) -> None:
-        columns = find_columns(self._classes, classes)
-        missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
-        if missing:
-            raise InputError(
-                f"the head of {self._model} has {len(self._classes)} classes ({_shown(self._classes)}), and "
-                f"{len(missing)} of the test set's {len(classes)} are not among them ({_shown(missing)}); "
-                "give another test set, or another classifier"
-            )
 
 
 class ZeroShot(Classifier):

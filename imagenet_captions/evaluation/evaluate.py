@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,14 +127,12 @@ def _on_classes_of(imagenet: TestSet, column: str) -> TestSet:
     group_of = KNOWN[column].group_of
     groups = np.array([group_of.get(key, -1) for key in imagenet.answers], np.int64)
     columns = np.flatnonzero(groups >= 0)
-    return TestSet(
-        name=column,
-        images=imagenet.images,
+    return replace(
+        imagenet,
         labels=groups[imagenet.labels],
         classes=tuple(imagenet.classes[at] for at in columns),
         answers=tuple(answers_of(KNOWN[column])),
         groups=groups[columns],
-        listed=imagenet.listed,
     )
 
 
@@ -198,17 +197,11 @@ def measure_model(
 def _say_what_is_missing(test_set: TestSet) -> None:
     for reason, count in test_set.left_out.items():
         log.info("%s: %s images left out (%s)", test_set.name, f"{count:,}", reason)
-    gaps, count = test_set.completeness(), len(test_set.labels)
-    empty = len(gaps["empty_classes"])
-    if gaps["missing"] or empty:
-        log.warning(
-            "%s is incomplete: %s of %s images, %d of %d classes",
-            test_set.name,
-            f"{count:,}",
-            f"{test_set.expected:,}",
-            len(test_set.answers) - empty,
-            len(test_set.answers),
-        )
+    gaps, count, classes = test_set.completeness(), len(test_set.labels), len(test_set.answers)
+    present = classes - len(gaps["empty_classes"])
+    if gaps["missing"] or present < classes:
+        images = f"{count:,} of {test_set.expected:,}"
+        log.warning("%s is incomplete: %s images, %d of %d classes", test_set.name, images, present, classes)
     elif test_set.expected and count > test_set.expected:
         log.warning("%s has %s images more than published", test_set.name, f"{count - test_set.expected:,}")
 

@@ -21,7 +21,7 @@ from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.examples import Class
 from imagenet_captions.schema import with_provenance
 from imagenet_captions.storage.files import METRICS, checked, read_json, replacing, require_there
-from imagenet_captions.storage.parquet import ParquetFile, write_table
+from imagenet_captions.storage.parquet import read_table, write_table
 
 # Counted up when the same model, prompts and images give another accuracy than before.
 VERSION = 1
@@ -112,8 +112,7 @@ def write_answers(path: Path, tables: Sequence[pa.Table], about: Mapping[str, An
 
 def read_answers(path: Path) -> dict[str, pa.Table]:
     """Return the answers of each test set that count, in the order in which they were written."""
-    with ParquetFile(path) as opened:
-        table = opened.read(ANSWERS.names)
+    table = read_table(path, ANSWERS.names)
     table = table.filter(table["prediction"].is_valid())
     sets = table["test_set"].unique().to_pylist()
     return {name: table.filter(pc.equal(table["test_set"], name)) for name in sets}

@@ -102,15 +102,15 @@ def score_dataset(dataset: Path, out: Path, settings: ScoreSettings, overwrite: 
         with cpu_threads(model.spec.size, settings.reading.threads), full_precision():
             scorer = Scorer(model, pairs, settings, open_targets(model, settings))
             about = _about(scorer, shards)
-            with Parts.open(out, {**about, "part_rows": settings.part_rows}) as parts:
+            with open_parts(out, {**about, "part_rows": settings.part_rows}) as parts:
                 files = scorer.write_parts(parts)
                 kept = scorer.write(scores_file, files, about)
                 dropped = pa.concat_tables([pairs.dropped, *map(_broken_rows, files)]).sort_by(_ORDER)
         if not kept:
-            parts.remove()
+            remove_parts(parts)
             raise InputError(f"none of the {len(pairs.rows):,} images of {dataset} can be decoded")
         write_table(dropped, outcomes_file)
-    parts.remove()
+    remove_parts(parts)
     return count_outcomes(dropped.to_batches(), kept)
 
 
@@ -152,32 +152,22 @@ def open_pairs(shards: Shards, template: CaptionTemplate | None) -> Pairs:
     return Pairs(images, pairs["caption"].to_pylist(), rows, pa.concat_tables(dropped))
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A folder with one Parquet file for each finished part; its name has a digest of the settings."""
+@contextmanager
+def open_parts(out: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Open the folder for the finished parts of an output, and drop those of unfinished runs with other settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    folder = out.with_name(f".{out.name}.{digest}.parts")
+    folder.mkdir(exist_ok=True)
+    with alive(folder):
+        for other in private_names(out, "parts"):
+            remove_parts(other)
+        yield folder
 
-    folder: Path
 
-    @classmethod
-    @contextmanager
-    def open(cls, out: Path, settings: Mapping[str, Any]) -> Iterator[Parts]:
-        """Open the parts of an output, and drop those of unfinished runs with other settings."""
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-        folder = out.with_name(f".{out.name}.{digest}.parts")
-        folder.mkdir(exist_ok=True)
-        with alive(folder):
-            for other in private_names(out, "parts"):
-                cls(other).remove()
-            yield cls(folder)
-
-    def path(self, number: int) -> Path:
-        """Return the file of a part."""
-        return self.folder / f"{number:06d}.parquet"
-
-    def remove(self) -> None:
-        """Remove the folder, unless a run works with it."""
-        if not is_alive(self.folder):
-            shutil.rmtree(self.folder)
+def remove_parts(folder: Path) -> None:
+    """Remove the folder, unless a run works with it."""
+    if not is_alive(folder):
+        shutil.rmtree(folder)
 
 
 class Target(NamedTuple):
@@ -241,7 +231,7 @@ class Scorer:
         assert self.model.config.tokenizer is not None
         return self.model.config.tokenizer.context_length
 
-    def write_parts(self, parts: Parts) -> list[Path]:
+    def write_parts(self, folder: Path) -> list[Path]:
         """Compute the parts that are missing; return the files of all.
 
         Images that cannot be decoded stand in the metadata of a part's schema.
@@ -253,7 +243,9 @@ class Scorer:
         batches: dict[Path, list[list[int]]] = {}
         for number, start in enumerate(range(0, len(rows), size)):
             part = rows[start : start + size]
-            batches[parts.path(number)] = [list(part[at : at + batch]) for at in range(0, len(part), batch)]
+            batches[folder / f"{number:06d}.parquet"] = [
+                list(part[at : at + batch]) for at in range(0, len(part), batch)
+            ]
         missing = {path: plan for path, plan in batches.items() if not path.is_file()}
         left = [*chain.from_iterable(missing.values())]
         done = len(rows) - sum(map(len, left))

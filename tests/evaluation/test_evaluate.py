@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation import evaluate as evaluation
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_model, results_of
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.known_sets import objectnet_folders
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import open_examples
+from tests.command_line import invoke
 from tests.evaluation.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 from tests.evaluation.made_sets import write_files, write_parquet
 
@@ -151,7 +152,7 @@ def test_the_head_on_a_part_of_its_classes(sets: dict[str, tuple[Path, list[str]
     expected = naive(logits[:, [WNIDS.index(wnid) for wnid in R]].tolist(), labels, list(R))
     assert part(metrics["test_sets"]["imagenet-r"], expected) == expected
     few = MadeModel(WNIDS[:10])
-    with pytest.raises(InputError, match="the head of made has 10 classes"):
+    with pytest.raises(InputError, match="the classifier has 10 classes"):
         evaluate_model(few, settings)
 
 
@@ -229,16 +230,34 @@ def test_workers_and_batches_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "given", "message"),
+    ("arguments", "message"),
     [
-        (EvaluateSettings, {"test_sets": ()}, "`test_sets` NAME=PATH"),
-        (EvaluateSettings, {"test_sets": (("a", Path("x")),) * 2}, "`test_sets` a is given twice"),
-        (EvaluateSettings, {"test_sets": (("imagenet_on_r_classes", Path("x")),)}, "rename it"),
-        (EvaluateSettings, {"test_sets": (("imagenet-r", Path("x")),), "labels": Path("y")}, "`labels` are those"),
-        (Reading, {"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
-        (Reading, {"workers": 0}, "`workers` must be at least 1, not 0"),
+        ("val --on micro", "give NAME=PATH"),
+        ("val --on imagenet=nowhere", "nowhere does not exist"),
+        ("nowhere --on imagenet=val", "nowhere"),
+        ("val --on a=val --on a=val", "--on a is given twice"),
+        ("val --on imagenet_on_r_classes=val", "rename it"),
+        ("val --on imagenet-r=val --labels y", "--labels are those"),
+        ("val --on imagenet=val --results r.csv", "one of imagenet-v2"),
+        ("val --on imagenet=val --as x", "give --results too"),
+        ("val --on imagenet=val --device abacus", "--device 'abacus'"),
+        ("val --on imagenet=val --batch-size 0", "--batch-size must be at least 1, not 0"),
+        ("val --on imagenet=val --classifier nearest", "--classifier must be one of"),
+        ("val --on imagenet=val --classifier linear-probe", "give them as --train"),
+        ("val --on imagenet=val --classifier k-shot --train val", "--k N"),
+        ("val --on imagenet=val --classifier head --prompts one", "--prompts has no effect"),
+        ("val --on imagenet=val --classifier prototypes --train val --k 2", "--k has no effect"),
+        ("val --on imagenet=val --train val", "--train has no effect"),
+        ("val --on imagenet=val --classifier head --names wordnet", "--names has no effect"),
     ],
 )
-def test_settings_that_measure_nothing(made: Callable[..., object], given: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        made(**{"model": "made", **given} if made is EvaluateSettings else given)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
+    Path("val").mkdir()
+    code, output = invoke("evaluate", *arguments.split(), "--out", "m.json")
+    assert (code, output.count("\n")) == (2, 1), output
+    assert message in output
+    assert not Path("m.json").exists()

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import DiskFullError, InputError
-from imagenet_captions.evaluation.score import Parts
+from imagenet_captions.evaluation.score import open_parts, remove_parts
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import scratch_beside, sha256
 from imagenet_captions.storage.outputs import (
@@ -307,9 +307,9 @@ def test_private_names_of_killed_runs_are_removed_and_nothing_else(tmp_path: Pat
     for name in (*killed, *others):
         written(tmp_path / name / "mine")
     made_dataset(tmp_path / "out")
-    with scratch_beside(tmp_path / "out"), Parts.open(tmp_path / "out", {}) as parts:
+    with scratch_beside(tmp_path / "out"), open_parts(tmp_path / "out", {}) as parts:
         pass
-    parts.remove()
+    remove_parts(parts)
     assert sorted(path.parent.name for path in tmp_path.glob("*/mine")) == sorted(others)
     assert len(list(tmp_path.iterdir())) == len(others) + 1
 

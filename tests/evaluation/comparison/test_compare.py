@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.evaluation.drawing import COLORS
 from imagenet_captions.evaluation.intervals import image_variances, over_seeds_and_images
 from imagenet_captions.evaluation.results import answers_path
 from tests.command_line import invoke
@@ -132,7 +134,10 @@ def test_several_models_in_a_table_a_csv_and_a_figure(tmp_path: Path, pair: tupl
     assert [row["p_from"] for row in whole] == ["mid-p"] * 3
     assert [row["class_name"] for row in rows if row["class"] == "n01440764"] == ["tench"] * 3
     assert len(rows) == 3 + 3 * len(KEYS)
-    assert b"<svg" in plot.read_bytes()
+    drawn = plot.read_text()
+    middle = float(re.search(r'id="ytick_1".*?<use [^>]* y="([\d.]+)"', drawn, re.DOTALL)[1])  # type: ignore[index]
+    marks = [re.search(f'<use [^>]* y="([0-9.]+)" style="fill: {color}', drawn, re.IGNORECASE) for color in COLORS[:2]]
+    assert np.mean([float(mark[1]) for mark in marks if mark]) == pytest.approx(middle), "around the name of the set"
 
 
 def test_results_without_answers(tmp_path: Path, pair: tuple[Path, Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -22,7 +21,6 @@ from imagenet_captions.evaluation.frequency import (
     measure_frequency,
 )
 from imagenet_captions.images.examples import Class, ClassCount
-from imagenet_captions.training.data import count_classes
 from tests.command_line import invoke
 from tests.evaluation.made_sets import picture
 
@@ -83,14 +81,6 @@ def test_a_slope_takes_three_classes_whose_counts_span_a_factor_of_two(counts: r
     assert found.spearman is not None
 
 
-def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
-    data = write_data(tmp_path / "data.parquet")
-    counts = {count.class_.name: (count.images, count.mentions) for count in count_classes(data)}
-    assert counts == {"cat": (4, 3), "dog": (2, 2), "owl": (1, 0)}
-    named = count_classes(data, caption="class_name")
-    assert {count.class_.name: count.mentions for count in named} == {"cat": 4, "dog": 2, "owl": 1}
-
-
 def test_classes_are_matched_by_wnid_and_objectnets_stand_for_several() -> None:
     tench, dishes = "n01440764", ("n02107142", "n02107312")
     known = [
@@ -141,10 +131,13 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, told = invoke("frequency", "metrics.json", "--data", "data.parquet", "--out", "classes.csv")
     assert code == 0, told
     assert re.search(r"own +training images of the class +3 +0 +\+1\.000", told), told
-    with Path("classes.csv").open(newline="") as opened:
-        rows = list(csv.DictReader(opened))
-    found = [tuple(row[name] for name in ("class", "accuracy", "training_images")) for row in rows]
-    assert found == [("cat", "90.0000", "4"), ("dog", "50.0000", "2"), ("owl", "10.0000", "1")]
+    header, *rows = Path("classes.csv").read_text().splitlines()
+    assert header == "test_set,class,name,n,accuracy,training_images,training_mentions"
+    assert rows == ["own,cat,cat,10,90.0000,4,3", "own,dog,dog,10,50.0000,2,2", "own,owl,owl,10,10.0000,1,0"]
+    of_names = ("--data", "data.parquet", "--caption", "class_name", "--out", "classes.csv", "--overwrite")
+    assert invoke("frequency", "metrics.json", *of_names)[0] == 0
+    counted = [line.split(",")[-1] for line in Path("classes.csv").read_text().splitlines()[1:]]
+    assert counted == ["4", "2", "1"]
     Path("ids.txt").write_text("image_0\nimage_4\nimage_5\n")
     Path("run").mkdir()
     Path("run/metrics.json").write_text(json.dumps(metrics))

@@ -141,10 +141,10 @@ def test_a_killed_run_goes_on_after_the_last_finished_part(
 
 
 def test_parts_of_other_captions_are_not_used(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = scoring.Parts.remove
-    monkeypatch.setattr(scoring.Parts, "remove", lambda self: None)
+    real = scoring.remove_parts
+    monkeypatch.setattr(scoring, "remove_parts", lambda folder: None)
     first = scored(made, tmp_path / "scores.parquet")
-    monkeypatch.setattr(scoring.Parts, "remove", real)
+    monkeypatch.setattr(scoring, "remove_parts", real)
     assert scored(made, tmp_path / "scores.parquet", caption="tags", overwrite=True) != first
     assert scored(made, tmp_path / "scores.parquet", overwrite=True) == first
 

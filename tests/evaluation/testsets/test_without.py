@@ -75,14 +75,14 @@ def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path, monkeyp
     path.write_text(AS_PUBLISHED)
     monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
     settings = EvaluateSettings("made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1))
-    every = evaluation.evaluate(settings)
+    every = evaluation.evaluate_model(MadeModel(), settings)
     less = evaluation.evaluate(replace(settings, without=path), tmp_path / "m.json")
     assert less["without"] == str(path)
     answers = read_answers(tmp_path / "m.answers.parquet")["imagenet"]["image_id"].to_pylist()
     assert [image_id[-7:-5] for image_id in answers] == ["01", "04", "05", "06"]
     images = list(flat_val(6).items())
     folder = write_files(tmp_path / "v", {f"{WNIDS[at]}/{images[at][0]}": images[at][1] for at in (0, 3, 4, 5)})
-    alone = evaluation.evaluate(replace(settings, test_sets=(("imagenet", folder),)))
+    alone = evaluation.evaluate_model(MadeModel(), replace(settings, test_sets=(("imagenet", folder),)))
     measured = ("n", "top1", "top5", "mean_per_class", "classes", "per_class", "top1_interval", "protocol")
     for name, entry in less["test_sets"].items():
         whole = every["test_sets"][name]
