@@ -13,8 +13,7 @@ _NEEDS_TORCH = (
     "imagenet_captions/evaluation/trajectories.py",
     *(f"tests/{name}" for name in ("images/test_pixels.py", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("classifiers", "scoring", "trajectories", "testsets/test_without.py")),
-    *(f"tests/evaluation/{name}.py" for name in ("made_model", "test_answers", "test_docs")),
-    *(f"tests/evaluation/{name}.py" for name in ("test_evaluate", "test_evaluate_command")),
+    *(f"tests/evaluation/{name}.py" for name in ("made_model", "test_answers", "test_docs", "test_evaluate")),
 )
 
 _gone = [path for path in _NEEDS_TORCH if not (_ROOT / path).exists()]

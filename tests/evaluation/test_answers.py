@@ -52,17 +52,6 @@ def test_the_answers_are_those_that_are_counted(images: Path, tmp_path: Path, mo
     assert entry["protocol"]["images"] == entry["n"] == 12
 
 
-def test_the_parts_of_imagenet_have_answers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
-    files = {f"{wnid}/{at}.jpg": picture(at * 40) for wnid in (R[0], "n01440764", "n02834397") for at in (1, 2)}
-    asked = settings(write_files(tmp_path / "val", files), "imagenet", prompts="none")
-    found = evaluation.evaluate(asked, tmp_path / "m.json")["test_sets"]
-    stored = read_answers(tmp_path / "m.answers.parquet")
-    assert {name: len(rows) for name, rows in stored.items()} == {name: entry["n"] for name, entry in found.items()}
-    assert len(stored["imagenet_on_r_classes"]) == 2
-    assert set(stored["imagenet_on_r_classes"]["prediction"].to_pylist()) <= set(classes.read_list("imagenet-r"))
-
-
 def protocol(path: Path, name: str = "imagenet-r", **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     metrics = evaluate_model(MadeModel(), settings(path, name, **more))
     return metrics["protocol"], metrics["test_sets"][name]["protocol"]

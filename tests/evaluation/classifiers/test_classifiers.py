@@ -149,13 +149,13 @@ def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
 def test_shots_are_seeded_nested_and_of_every_class() -> None:
     ids = [f"image {number}" for number in range(200)]
     labels = np.array([number % 3 for number in range(190)] + [3] * 2 + [-1] * 8)
-    chosen = {k: set(choose_rows(ids, labels, dict.fromkeys(range(4), k), seed=1).tolist()) for k in (1, 2, 4, 8)}
+    quotas = {k: dict.fromkeys(range(4), k) for k in (1, 2, 4, 8)}
+    chosen = {k: set(choose_rows(ids, labels, quota, seed=1).tolist()) for k, quota in quotas.items()}
     assert chosen[1] < chosen[2] < chosen[4] < chosen[8]
     for k, rows in chosen.items():
         assert np.bincount(labels[sorted(rows)]).tolist() == [k, k, k, min(k, 2)]
-    quota = dict.fromkeys(range(4), 8)
-    assert chosen[8] != set(choose_rows(ids, labels, quota, seed=2).tolist())
-    turned = choose_rows(ids[::-1], labels[::-1], quota, seed=1)
+    assert chosen[8] != set(choose_rows(ids, labels, quotas[8], seed=2).tolist())
+    turned = choose_rows(ids[::-1], labels[::-1], quotas[8], seed=1)
     assert {199 - row for row in turned.tolist()} == chosen[8]
 
 

@@ -134,8 +134,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     header, *rows = Path("classes.csv").read_text().splitlines()
     assert header == "test_set,class,name,n,accuracy,training_images,training_mentions"
     assert rows == ["own,cat,cat,10,90.0000,4,3", "own,dog,dog,10,50.0000,2,2", "own,owl,owl,10,10.0000,1,0"]
-    of_names = ("--data", "data.parquet", "--caption", "class_name", "--out", "classes.csv", "--overwrite")
-    assert invoke("frequency", "metrics.json", *of_names)[0] == 0
+    words = "metrics.json --data data.parquet --caption class_name --out classes.csv --overwrite"
+    assert invoke("frequency", *words.split())[0] == 0
     counted = [line.split(",")[-1] for line in Path("classes.csv").read_text().splitlines()[1:]]
     assert counted == ["4", "2", "1"]
     Path("ids.txt").write_text("image_0\nimage_4\nimage_5\n")

@@ -78,8 +78,11 @@ def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path, monkeyp
     every = evaluation.evaluate_model(MadeModel(), settings)
     less = evaluation.evaluate(replace(settings, without=path), tmp_path / "m.json")
     assert less["without"] == str(path)
-    answers = read_answers(tmp_path / "m.answers.parquet")["imagenet"]["image_id"].to_pylist()
-    assert [image_id[-7:-5] for image_id in answers] == ["01", "04", "05", "06"]
+    stored = read_answers(tmp_path / "m.answers.parquet")
+    counts = {name: entry["n"] for name, entry in less["test_sets"].items()}
+    assert {name: len(rows) for name, rows in stored.items()} == counts
+    assert [image_id[-7:-5] for image_id in stored["imagenet"]["image_id"].to_pylist()] == ["01", "04", "05", "06"]
+    assert set(stored["imagenet_on_r_classes"]["prediction"].to_pylist()) <= set(classes.read_list("imagenet-r"))
     images = list(flat_val(6).items())
     folder = write_files(tmp_path / "v", {f"{WNIDS[at]}/{images[at][0]}": images[at][1] for at in (0, 3, 4, 5)})
     alone = evaluation.evaluate_model(MadeModel(), replace(settings, test_sets=(("imagenet", folder),)))
