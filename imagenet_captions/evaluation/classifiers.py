@@ -76,9 +76,9 @@ class Trained(Classifier):
         missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
         if len(missing) == len(classes) or (missing and self.view == HEAD):
             raise InputError(
-                f"the classifier has {len(self._classes)} classes ({_shown(self._classes)}), and {len(missing)} of the "
-                f"test set's {len(classes)} are not among them ({_shown(missing)}); give another test set, or another "
-                "`classifier` or `train`"
+                f"the classifier has {len(self._classes)} classes ({_shown(self._classes)}), and "
+                f"{len(missing)} of the test set's {len(classes)} are not among them ({_shown(missing)}); "
+                "give another test set, `classifier` or `train`"
             )
 
     def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
@@ -284,7 +284,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
         keys = every if len(lines) == len(every) else [each.key for each in classes]
         if len(lines) != len(keys):
             raise InputError(
-                f"{names} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab, name"
+                f"{names} has {len(lines)} names for {len(keys)} classes; give one each, or lines of key, tab, name"
             )
         pairs = [list(pair) for pair in zip(keys, lines, strict=True)]
     by_key = {key.strip(): name.strip() for key, name in pairs}

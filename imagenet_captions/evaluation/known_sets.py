@@ -103,7 +103,8 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     """
     found: dict[str, str | None]
     if known.name == OBJECTNET:
-        meant = {classes.folded(name): folder for _, folder, label in _objectnet_rows() for name in (folder, label)}
+        meant = {classes.folded(label): folder for _, folder, label in _objectnet_rows()}
+        meant |= {classes.folded(folder): folder for folder in objectnet_folders()}
         found = {key: meant.get(classes.folded(key)) for key in keys}
         wrong = [] if any(found.values()) else list(keys)
     else:
@@ -118,8 +119,7 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     if wrong:
         shown = first_of([quoted(key, 40) for key in wrong])
         raise InputError(
-            f"{where} has {shown} beside the classes of {known.label}; check that `test_sets` {known.name}= "
-            "names the right place, with folders or labels by wnid"
+            f"{where} has {shown} beside the classes of {known.label}; give a place with folders or labels by wnid"
         )
     return found
 

@@ -98,8 +98,13 @@ def answer_rows(
 ) -> pa.Table:
     """Return ANSWERS rows; labels and predictions are indices into `keys`, and -1 stands for no prediction."""
     names = pa.array(keys, pa.string())
-    predicted = names.take(pa.array(predictions, mask=predictions < 0))
-    columns = [pa.repeat(test_set, len(ids)), ids, names.take(pa.array(labels)), predicted, correct]
+    columns = {
+        "test_set": pa.repeat(test_set, len(ids)),
+        "image_id": pa.array(ids, pa.string()),
+        "label": names.take(pa.array(labels)),
+        "prediction": names.take(pa.array(predictions, mask=predictions < 0)),
+        "correct": pa.array(correct, pa.bool_()),
+    }
     return pa.table(columns, schema=ANSWERS)
 
 

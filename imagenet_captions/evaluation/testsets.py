@@ -188,18 +188,25 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
     Raises InputError for a list with no image of the test sets, or with a name that several images of one have.
     """
     names = _read_names(path)
-    found = [_listed_rows(names, test_set, path) for test_set in test_sets]
-    if not any(map(len, found)):
-        raise InputError(
-            f"none of the {len(names):,} names in {path} is an image of the test sets; give one a line, as they have "
-            f"them: {test_sets[0].images.image_id(0)}"
-        )
-    return [
-        replace(test_set, listed=rows, left_out={**test_set.left_out, f"listed in {path.name}": len(rows)})
-        if len(rows)
-        else test_set
-        for test_set, rows in zip(test_sets, found, strict=True)
-    ]
+    wanted = set(map(_with_stem, names))
+    left = []
+    for test_set in test_sets:
+        found: dict[str, int] = {}
+        for row in range(len(test_set.labels)):
+            parts = _with_stem(test_set.images.image_id(row)).split("/")
+            for place in wanted.intersection("/".join(parts[at:]) for at in range(len(parts))):
+                if found.setdefault(place, row) != row:
+                    name = test_set.name
+                    raise InputError(f"{path}: {quoted(place)} means several images of {name}; name its folder too")
+        if found:
+            rows = np.unique([*found.values()]).astype(np.int64)
+            left_out = {**test_set.left_out, f"listed in {path.name}": len(rows)}
+            test_set = replace(test_set, listed=rows, left_out=left_out)
+        left.append(test_set)
+    if not any(len(test_set.listed) for test_set in left):
+        own = test_sets[0].images.image_id(0)
+        raise InputError(f"none of the {len(names):,} names in {path} is an image of the test sets; give such as {own}")
+    return left
 
 
 def _read_names(path: Path) -> list[str]:
@@ -213,22 +220,6 @@ def _read_names(path: Path) -> list[str]:
     column = header.index(named[0]) if named else 0
     names = [row[column].strip() for row in rows[bool(named) :] if len(row) > column]
     return list(dict.fromkeys(filter(None, names)))
-
-
-def _listed_rows(names: Sequence[str], test_set: TestSet, path: Path) -> Labels:
-    """Return the rows of the images that the names mean; most names have no image in most sets."""
-    wanted = set(map(_with_stem, names))
-    found: dict[str, list[int]] = {}
-    for row in range(len(test_set.labels)):
-        parts = _with_stem(test_set.images.image_id(row)).split("/")
-        for place in wanted.intersection("/".join(parts[at:]) for at in range(len(parts))):
-            found.setdefault(place, []).append(row)
-    for place, rows in found.items():
-        if len(rows) > 1:
-            raise InputError(
-                f"{quoted(place)} in {path} is the name of {len(rows)} images of {test_set.name}; name its folder too"
-            )
-    return np.unique([row for rows in found.values() for row in rows]).astype(np.int64)
 
 
 def _with_stem(name: str) -> str:

@@ -58,7 +58,7 @@ def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
     path.write_text(f"{R[1]}/art_0.jpg\n")
     assert leave_out([test_set], path)[0].listed.tolist() == [2]
     for text, message in (
-        ("art_0.jpg\n", "'art_0' in .* is the name of 2 images of imagenet-r; name its folder too"),
+        ("art_0.jpg\n", "'art_0' means several images of imagenet-r; name its folder too"),
         ("x/art_0\nelse\n", "none of the 2 names in .* is an image of the test sets; .* n.*/art_0.jpg"),
         ("\n", "none of the 0 names"),
     ):
