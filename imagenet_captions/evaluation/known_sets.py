@@ -119,7 +119,7 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     if wrong:
         shown = first_of([quoted(key, 40) for key in wrong])
         raise InputError(
-            f"{where} has {shown} beside the classes of {known.label}; give a place with folders or labels by wnid"
+            f"{where} has {shown} beside the classes of {known.label}; give its own folders, or labels by wnid"
         )
     return found
 

@@ -205,7 +205,9 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
         left.append(test_set)
     if not any(len(test_set.listed) for test_set in left):
         own = test_sets[0].images.image_id(0)
-        raise InputError(f"none of the {len(names):,} names in {path} is an image of the test sets; give such as {own}")
+        raise InputError(
+            f"none of the {len(names):,} names in {path} is an image of the test sets; give ids like {own}"
+        )
     return left
 
 
