@@ -218,7 +218,9 @@ def _labels(columns: Mapping[str, Any], rows: int, names: Sequence[str] | None =
     numbers, keys = _first(columns, _LABELS), _first(columns, _CLASSES)
     if numbers is None or not pa.types.is_integer(numbers.type):
         given = numbers if keys is None else keys
-        return (None, np.full(rows, -1, np.int64)) if given is None else _by_key(given.cast(pa.string()))
+        if given is None:
+            return None, np.full(rows, -1, np.int64)
+        return _by_key(given.cast(pa.string()))
     classes, labels = _by_number(numbers, names)
     if names is None and classes is not None and keys is not None:
         found, first = np.unique(labels, return_index=True)
@@ -233,7 +235,8 @@ def _first(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 def _ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Return the ids in paths or keys: ImageNet's if a name has one, else the name without an image's ending."""
-    return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), f"{IMAGE_ENDING}$", "")
+    ids = pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1")
+    return pc.replace_substring_regex(ids, f"{IMAGE_ENDING}$", "")
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,9 @@ class SampleTexts:
 
     def _member(self, row: int, at: int) -> bytes | None:
         offset, size = self._ranges[row, at : at + 2].tolist()
-        return None if size < 0 else self._open.read(self._paths[int(self._files[row])].as_py(), offset, size)
+        if size < 0:
+            return None
+        return self._open.read(self._paths[int(self._files[row])].as_py(), offset, size)
 
 
 def _texts_in(said: Mapping[str, Any]) -> Texts:
@@ -327,7 +332,8 @@ def _in_folder(source: Place) -> Examples:
     keys = table["key"].drop_null().unique().to_pylist()
     if len(keys) > 1 and all(map(_SPLITS.fullmatch, keys)):
         raise InputError(f"{source} holds the folders {' and '.join(sorted(keys))}; give one of them")
-    outer = {each.name for each in source.iterdir() if each.is_dir() and not each.name.startswith((".", "__MACOSX"))}
+    folders = [each.name for each in source.iterdir() if each.is_dir()]
+    outer = {name for name in folders if not name.startswith((".", "__MACOSX"))}
     known = not table["key"].null_count and outer.issuperset(keys)
     classes, labels = _by_key(table["key"], outer if known else ())
     return Examples(source, classes, labels, _ids_of(table["name"]), FileImages(table["path"]))
@@ -395,7 +401,8 @@ def _index(path: Place) -> tuple[pa.Array, Integers, Integers, int]:
             labels.append(-1 if label is None else label)
             text, said = (sample.members.get(name, absent) for name in ("txt", "json"))
             ranges.append((*images[0][1:], *text[1:], *said[1:]))
-    return pa.array(keys, pa.string()), np.array(labels, np.int64), np.array(ranges, np.int64).reshape(-1, 6), left_out
+    places = np.array(ranges, np.int64).reshape(-1, 6)
+    return pa.array(keys, pa.string()), np.array(labels, np.int64), places, left_out
 
 
 def _sample_classes(folder: Place, numbers: Integers, ids: pa.ChunkedArray, texts: SampleTexts) -> Labelled:

@@ -86,7 +86,8 @@ class ReleaseSource(RawSource):
                     wrong = f"wnid {quoted(entry.wnid)}"
                     reason = reason or f"{wrong} is not the one of the file name {image_id}"
                 if reason is not None:
-                    drop = {"image_id": image_id, "wnid": wnid or None, "detail": f"entry {number}: {reason}"}
+                    detail = f"entry {number}: {reason}"
+                    drop = {"image_id": image_id, "wnid": wnid or None, "detail": detail}
                     drops.append({**drop, "outcome": Outcome.BAD_RECORD.value, "count": 1})
                     continue
                 found += 1

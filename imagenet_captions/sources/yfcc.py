@@ -119,7 +119,8 @@ class YfccSource(RawSource):
             yield from records.select(RAW.names).cast(RAW).combine_chunks().to_batches()
         if self._answered is None:
             lacking = self._permitted(matches.filter(pa.array(~found)))
-            details = [f"{LACKING}; {more}" if more else LACKING for more in lacking["detail"].to_pylist()]
+            remarks = lacking["detail"].to_pylist()
+            details = [f"{LACKING}; {more}" if more else LACKING for more in remarks]
             ids = {name: lacking[name] for name in ("image_id", "wnid")}
             self.drops += outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids).to_batches()
         self.inputs = {"matches": sha256(self._matches), "yfcc100m": digest.hexdigest()}
@@ -258,7 +259,8 @@ def _in_text(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch], part: 
     read = bad = first_bad = 0
     wanted = np.append(wanted, np.iinfo(np.int64).max)  # an end for what is larger than all of them
     workers = min(default_workers(), _MOST_WORKERS)
-    for block in LOCAL.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
+    search = partial(_search, layout, wanted)
+    for block in LOCAL.run(search, chain([first], blocks), workers, threads=True):
         yield from (named(line.split("\t")) for line in block.found)
         if len(block.odd) and not bad:
             first_bad = read + int(block.odd[0]) + 1
@@ -304,11 +306,13 @@ def _in_sqlite(path: Place, wanted: Numbers) -> Iterator[dict[str, str]]:
     path = require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
     fields = ", ".join(f"CAST(coalesce({name}, '') AS TEXT)" for name in COLUMNS.values())
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        name = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(name, uri=True)) as connection:
             connection.text_factory = lambda value: value.decode("utf-8", "replace")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TEMP TABLE wanted (photo_id TEXT)")
-            connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
+            numbers = ((number,) for number in wanted.tolist())
+            connection.executemany("INSERT INTO wanted VALUES (?)", numbers)
             rows = f"SELECT {fields} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
             yield from (dict(zip(COLUMNS, row, strict=True)) for row in connection.execute(rows))
     except sqlite3.Error as error:
