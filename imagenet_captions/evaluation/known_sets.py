@@ -233,7 +233,7 @@ def _in_devkit(path: Path) -> str:
         with tarfile.open(path) as tar:
             for member in tar:
                 if member.name.rpartition("/")[2] == GROUND_TRUTH and (opened := tar.extractfile(member)):
-                    return opened.read().decode()
+                    return opened.read().decode(errors="replace")
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
     raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")

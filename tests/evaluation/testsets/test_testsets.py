@@ -212,12 +212,12 @@ def test_objectnet_groups_its_classes(tmp_path: Path) -> None:
     assert members == ["n02835271", "n03792782"] == sorted(objectnet_folders()["bicycle"])
 
 
-def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["imagenet", "mine"])
+def test_rows_without_a_label_are_counted(tmp_path: Path, name: str) -> None:
     path = write_parquet(tmp_path / "set.parquet", [0, -1, 1], [TENCH, SHARK])
-    found = open_test_set("imagenet", path, tmp_path)
-    assert found.left_out == {"no label": 1}
-    assert len(found_in(found)) == len(found.images) == 2
-    assert open_test_set("mine", path, tmp_path).left_out == {"no label": 1}
+    found = open_test_set(name, path, tmp_path)
+    assert (found.left_out, len(found.images)) == ({"no label": 1}, 2)
+    assert found_in(found) == {picture(0): TENCH, picture(2): SHARK}
 
 
 def test_any_other_name_is_a_set_of_its_own(tmp_path: Path) -> None:
@@ -264,6 +264,7 @@ def test_archives_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path, "does not exist"),
         (tmp_path / "devkit.tar.gz", "is not a whole devkit"),
         (write_tar(tmp_path / "other.tar", {"x": b""}), f"no {GROUND_TRUTH}"),
+        (write_tar(tmp_path / "bytes.tar", {GROUND_TRUTH: b"\xff\n"}), "has no labels"),
     ):
         with pytest.raises(InputError, match=message):
             read_labels(labels)
