@@ -378,7 +378,8 @@ def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) ->
             answers = dict(read_answers(experiment.folder(run.name) / METRICS))
         for name in masks.keys() & answers.keys():
             answers[name] = answers[name][masks[name]]
-        results[run.name] = RunResult(**vars(experiment.planned[run.name]), answers=answers, failure=failure)
+        planned = vars(experiment.planned[run.name])
+        results[run.name] = RunResult(**planned, answers=answers, failure=failure)
     for arm, (first, *_) in table.arms().items():
         rows = results[first.name].rows
         if not results[first.name].failure:

@@ -74,11 +74,13 @@ def describe(settings: AblateSettings) -> str:
         published = []
         for each in own:
             if numbers := published_for(each.run, each.recipe.model, sizes[each.run.data]):
-                published.append(f"  {each.run.name} will be compared with: {'; '.join(map(str, numbers))}")
+                listed = "; ".join(map(str, numbers))
+                published.append(f"  {each.run.name} will be compared with: {listed}")
         lines += published or ["  no number was published for any of these runs"]
         for comparison in table.comparisons:
             apart = describe_differences(differences(comparison, table, planned))
-            lines.append(f"  {comparison.first} and {comparison.second}: {comparison.question} {apart}")
+            arms = f"{comparison.first} and {comparison.second}"
+            lines.append(f"  {arms}: {comparison.question} {apart}")
         for curves in table.curves:
             covered = "They are compared at an accuracy without shift that both cover, if there is one."
             lines.append(f"  {curves.title}: {curves.question} {covered}")

@@ -105,8 +105,8 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
         if data.labelled:
             stem = f"supervised-matched{end}"
             arms.append(ask.arm(f"labels-{name}", data, pick, "matched", share=share, stem=stem))
-        named, stem = replace(pick, labels=FROM_TEXT, named_rows=ask.named), f"text-labels{end}{few}"
-        how: dict[str, Any] = {"share": share, "steps_of": clip.name, "stem": stem}
+        named = replace(pick, labels=FROM_TEXT, named_rows=ask.named)
+        how: dict[str, Any] = {"share": share, "steps_of": clip.name, "stem": f"text-labels{end}{few}"}
         arms.append(ask.arm(f"text-labels-{name}", data, named, "matched", **how))
     first, *others = cells
     comparisons = [
@@ -203,9 +203,9 @@ def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
 def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run], list[Comparison]]:
     """Return arms with cross-entropy on CLIP's images, by CLIP's recipe (only the loss differs) and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
-    arms = [ask.arm("supervised", data, pick, "supervised"), ask.arm("supervised-matched", data, pick, "matched")]
     own = (IMAGES, STEPS, SEED) if ask.preset.micro else (IMAGES, SEED)
-    return arms, [
+    roles = {"supervised": "supervised", "supervised-matched": "matched"}
+    return [ask.arm(arm, data, pick, role) for arm, role in roles.items()], [
         Comparison("clip", "supervised-matched", f"{question}, with one recipe?", (IMAGES, STEPS, SEED)),
         Comparison("clip", "supervised", f"{question}, each by its own recipe?", own),
     ]

@@ -229,7 +229,10 @@ def choose_rows(ids: Sequence[str], labels: Integers, pick: Pick, luma: Callable
     else:  # the darkest of each class
         order = sorted(order, key=lambda at: (luma(at), ids[at]))
         counts = dict(zip(found.tolist(), _rounded(available * rows / len(labels), rows, available), strict=True))
-    return sorted(at for label, count in counts.items() for at in [at for at in order if labels[at] == label][:count])
+    chosen: list[int] = []
+    for label, count in counts.items():
+        chosen += [at for at in order if labels[at] == label][:count]
+    return sorted(chosen)
 
 
 def long_tail_counts(labels: Integers, rows: int, seed: int) -> dict[int, int]:
@@ -307,7 +310,8 @@ class Domains:
     def choose(self, pick: Pick) -> Integers:
         """Return the rows of a pick, sorted: an even sample of its pool over domains and classes."""
         rows = self.pool(pick.domains, pick.unseen)
-        groups = np.unique(self.names[rows], return_inverse=True)[1] * (int(self.labels.max()) + 1) + self.labels[rows]
+        domains = np.unique(self.names[rows], return_inverse=True)[1]
+        groups = domains * (int(self.labels.max()) + 1) + self.labels[rows]
         order = nested_order([self.ids[row] for row in rows], groups, pick.seed)
         return np.sort(rows[order[: pick.rows]])
 

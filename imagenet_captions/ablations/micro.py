@@ -263,7 +263,8 @@ def with_texts(source: Path, made: Path) -> Path:
     classes, texts = require_classes(examples), []
     for row, label in enumerate(examples.labels.tolist()):
         image_id = examples.image_id(row)
-        texts.append(micro_texts(read_pixels(examples.image(row), image_id), classes[label].name, image_id))
+        pixels = read_pixels(examples.image(row), image_id)
+        texts.append(micro_texts(pixels, classes[label].name, image_id))
     write_examples(made, examples, examples.labels, classes, TEXTS, texts)
     return made
 
@@ -315,7 +316,8 @@ def write_examples(
         domain = domains[at] if domains else NATURAL
         if domain != NATURAL:
             sink = io.BytesIO()  # as PNG, which keeps every pixel
-            Image.fromarray(shift_pixels(domain, read_pixels(data, image_id), image_id)).save(sink, "PNG")
+            shifted = shift_pixels(domain, read_pixels(data, image_id), image_id)
+            Image.fromarray(shifted).save(sink, "PNG")
             data = sink.getvalue()
         return {
             "image": {"bytes": data, "path": image_id},

@@ -124,29 +124,32 @@ def differences(comparison: Comparison, table: Table, planned: Mapping[str, Plan
     """Return all values in which two arms differ, by the names that recipes use, so that none stays hidden."""
     one, other = (planned[table.arms()[arm][0].name] for arm in (comparison.first, comparison.second))
     found: dict[str, Values] = {}
-    counts = [each.trained.count for each in (one, other)]
-    passes = [each.seen / each.trained.count for each in (one, other)]
     images = [up_to(each.trained.count, each.trained.at_most) for each in (one, other)]
-    # Bounds are equal numbers only for the same rows, whatever their texts say: both read them, or neither does.
-    picks = [
-        (each.run.data, replace(each.run.pick, labels=OWN, named=each.run.pick.reads_texts)) for each in (one, other)
-    ]
-    if counts[0] != counts[1] or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
-        first, second = (f"{shown}, each seen {seen:.3g} times" for shown, seen in zip(images, passes, strict=True))
+    passes = [each.seen / each.trained.count for each in (one, other)]
+    # Equal bounds are of the same rows if both runs pick them alike, whatever the texts say.
+    picks = [replace(each.pick, labels=OWN, named=each.pick.reads_texts) for each in (one.run, other.run)]
+    alike = one.run.data == other.run.data and picks[0] == picks[1]
+    if one.trained.count != other.trained.count or abs(passes[0] - passes[1]) > _CLOSE * passes[0]:
+        first, second = (f"{images[at]}, each seen {passes[at]:.3g} times" for at in (0, 1))
         found["images"] = first, second
-    elif (one.trained.at_most or other.trained.at_most) and picks[0] != picks[1]:
-        found["images"] = images[0], images[1] + (", not counted yet" if images[0] == images[1] else "")
+    elif (one.trained.at_most or other.trained.at_most) and not alike:
+        unknown = ", not counted yet" if images[0] == images[1] else ""
+        found["images"] = images[0], images[1] + unknown
     ours, theirs = _values(one), _values(other)
-    for name, pair in ((name, (ours[name], theirs[name])) for name in ours):
+    for name in ours:
+        pair = ours[name], theirs[name]
         unused = _UNREAD in pair and set(pair) <= _OFF  # which equals one that is off
         if pair[0] != pair[1] and not unused:
             found[name] = pair
-    how = [_how(each.run) for each in (one, other)]
-    if one.run.objective != other.run.objective:
-        first, second = (f"{each['objective']} on {each['learns from']}, {each['classifier']}" for each in how)
-        return {**found, "objective": (first, second)}
-    asked = ["classifier"] if one.run.model_of or other.run.model_of else ["learns from", "classifier"]
-    return found | {name: (how[0][name], how[1][name]) for name in asked if how[0][name] != how[1][name]}
+    if one.run.model_of or other.run.model_of:
+        found.pop("learns from", None)
+    if "objective" in found:  # what both learn from is part of it
+        parts = [(each["objective"], each["learns from"], each["classifier"]) for each in (ours, theirs)]
+        first, second = (f"{objective} on {material}, {classifier}" for objective, material, classifier in parts)
+        found["objective"] = first, second
+        found.pop("learns from", None)
+        found.pop("classifier", None)
+    return found
 
 
 def _values(planned: Planned) -> dict[str, str]:
@@ -155,25 +158,16 @@ def _values(planned: Planned) -> dict[str, str]:
     if run.pick.domains:
         rows = " + ".join(run.pick.domains)
         rows += f" without held-out classes in {run.pick.unseen}" if run.pick.unseen else ""
-    start = run.init or "random weights"
-    values = {
-        "data": run.data,
-        "rows": rows,
-        "starts from": start,
-        "steps": up_to(planned.steps, planned.steps_at_most),
-    }
+    start, steps = run.init or "random weights", up_to(planned.steps, planned.steps_at_most)
+    values = {"data": run.data, "rows": rows, "starts from": start, "steps": steps}
     unread = unread_values(recipe)
     for name, value in recipe_values(recipe).items():
         if name not in _SHOWN_OTHERWISE:
             values[name] = _UNREAD if name in unread else readable(value)
-    return values
-
-
-def _how(run: Run) -> dict[str, str]:
     labels = "labels" if run.pick.labels == OWN else "labels read off texts"
     material = f"captions ({run.caption})" if OBJECTIVES[run.objective].texts else labels
     classifier = f"{run.classifier} ({run.prompts})" if run.prompts else run.classifier or "not asked"
-    return {"objective": run.objective, "learns from": material, "classifier": classifier}
+    return {**values, "objective": run.objective, "learns from": material, "classifier": classifier}
 
 
 def describe_differences(found: Mapping[str, Values]) -> str:

@@ -145,8 +145,9 @@ class Report:
         compared += [(curves, curves.title, "", missing) for curves in factor.table.curves]
         for each, shared, apart, otherwise in compared:
             own = [row for row in rows if (row.first, row.second) == (each.first, each.second)]
+            sentences = "\n".join(f"- {sentence(row)}" for row in own)
             parts += [f"**{each.question}** ({shared}.)", escape(apart, longest=4000)]
-            parts.append("\n".join(f"- {sentence(row)}" for row in own) or f"- Not compared: {otherwise}.")
+            parts.append(sentences or f"- Not compared: {otherwise}.")
         matched = [row for row in rows if row.kind == MATCHED and row.images]
         columns = ["arm", "other arm", "quantity", "difference in points"]
         cells = [[row.first, row.second, row.quantity, _within(row.value, row.low, row.high)] for row in matched]
