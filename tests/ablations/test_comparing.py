@@ -58,7 +58,8 @@ def row(found: Estimate, first: str = "a", second: str = "b", headline: bool = F
 
 
 def of_arms(values: Mapping[str, Floats], pairs: list[tuple[str, str]]) -> Estimate:
-    return mean_difference(np.stack([values[first] - values[second] for first, second in pairs], axis=1))
+    gaps = [values[first] - values[second] for first, second in pairs]
+    return mean_difference(np.stack(gaps, axis=1))
 
 
 def of(value: float, low: float, high: float, p_value: float, seeds: int = 1) -> Estimate:
@@ -233,7 +234,8 @@ def simulate(
     """Arms whose log-odds grow evenly with the size between levels; seeds vary, and images are alike for all."""
     generator = np.random.default_rng(draw)
     table = make_table("distribution", replace(ASK, seeds=tuple(range(seeds))))
-    planned = plan_runs(AblateSettings(("distribution",), {}, Path()), [table], lambda _, pick: Rows(pick.rows or 0))
+    settings = AblateSettings(("distribution",), {}, Path())
+    planned = plan_runs(settings, [table], lambda _, pick: Rows(pick.rows or 0))
     hard = {name: generator.random(images) for name in SETS}
     ends = {data.name: list(ASK.shares(data, 3))[::-1] for data in DATA}
     results = {}

@@ -214,8 +214,9 @@ def test_what_arms_share_is_said() -> None:
 )
 def test_a_table_of_wrong_data_is_refused(factor: str, datasets: tuple[TrainingSet, ...], words: str) -> None:
     preset = PRESETS["paper"]
+    fewest = min(each.rows for each in datasets)
     with pytest.raises(InputError, match=words):
-        make_table(factor, Ask(datasets, preset.for_rows(min(each.rows for each in datasets)), (0,)))
+        make_table(factor, Ask(datasets, preset.for_rows(fewest), (0,)))
 
 
 def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:

@@ -76,7 +76,8 @@ def test_each_shift_is_a_test_set_of_its_own(source: Path, tmp_path: Path) -> No
     for name, path in written.items():
         for old, row in zip(before, pq.read_table(path).to_pylist(), strict=True):
             pixels, seen = (read_pixels(each["image"]["bytes"], "") for each in (old, row))
-            assert np.array_equal(seen, shift_pixels(name.removeprefix("micro-"), pixels, row["image_id"]))
+            shifted = shift_pixels(name.removeprefix("micro-"), pixels, row["image_id"])
+            assert np.array_equal(seen, shifted)
             assert not np.array_equal(seen, pixels)
             assert row["label"] == old["label"]
 

@@ -265,5 +265,5 @@ def test_a_text_counts_for_the_one_class_that_it_names(texts: Texts, label: int)
 
 def test_imagenets_classes_go_by_all_their_names() -> None:
     some = [Class("n01440764", "tench"), Class("n02012849", "crane bird")]
-    rows = [Texts(title="Tinca tinca"), Texts(title="a tench and a goldfish"), Texts(title="restaurant")]
-    assert text_labels(rows, some).tolist() == [0, 0, -1]
+    titles = ("Tinca tinca", "a tench and a goldfish", "restaurant")
+    assert text_labels([Texts(title) for title in titles], some).tolist() == [0, 0, -1]
