@@ -119,7 +119,7 @@ def ablate(
     if not dry_run or ":" in (settings.model or ""):  # a library's models are looked up in it
         before_torch("ablate")
     if dry_run:
-        from imagenet_captions.ablations.dry_run import describe
+        from imagenet_captions.ablations.plan import describe
 
         return command("ablate").in_flags(describe(settings)) if is_first_process() else None
     from imagenet_captions.ablations import ablate as ablating

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from imagenet_captions.ablations.comparing import FactorResult, RunResult, factor_sentence, sentence
-from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
-from imagenet_captions.ablations.plan import plan_runs
+from imagenet_captions.ablations.plan import describe, plan_runs
 from imagenet_captions.ablations.report import Report
 from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
 from imagenet_captions.ablations.settings import EVERY_FACTOR, FACTORS, AblateSettings
