@@ -77,8 +77,7 @@ def read_answers(metrics_file: Path) -> Answers:
             f"the answers of {metrics_file.parent} cannot be read ({shortened(error)}); remove {metrics_file} and run "
             "again"
         ) from None
-    decoded = {name: table.filter(table["prediction"].is_valid()) for name, table in tables.items()}
-    return {name: table["correct"].to_numpy() for name, table in decoded.items()}
+    return {name: table["correct"].to_numpy() for name, table in tables.items()}
 
 
 @dataclass(frozen=True)
