@@ -234,12 +234,8 @@ class Interrupts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.restore()
-
-    def restore(self) -> None:
-        """Put back the handlers that were there before; a second call does nothing."""
-        while self._before:
-            signal.signal(*self._before.popitem())
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:

@@ -35,8 +35,9 @@ def test_the_first_signal_is_recorded_and_the_second_raises(caplog: pytest.LogCa
                 signal.raise_signal(signal.SIGINT)
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert set(caplog.messages) == {"finishing the calls under way; interrupt again to leave at once"}
-    with Interrupts("the step") as interrupts, Interrupts("the calls") as inner:
-        inner.restore()
+    with Interrupts("the step") as interrupts:
+        with Interrupts("the calls") as inner:
+            pass
         signal.raise_signal(signal.SIGTERM)
         assert (interrupts.wanted, inner.wanted) == (True, False)
     thread = threading.Thread(target=lambda: Interrupts("the calls").__enter__())
