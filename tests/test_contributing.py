@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contributing")
     shutil.copytree(ROOT / "imagenet_captions", folder / "imagenet_captions", ignore=shutil.ignore_patterns("*.pyc"))
     for _, patch in RECIPES:
-        assert len(apply(patch, folder)) < 3  # and a test
+        assert len(apply(patch, folder)) <= 3
     texts = {1: ("A TENCH", ["lake", "fish"]), 2: ("Caught", ["lake"]), 3: ("Ab " * 5000, [])}
     entries = [
         {"filename": f"{TENCH}_{number}.JPEG", "wnid": TENCH, "title": title, "tags": tags, "description": ""}

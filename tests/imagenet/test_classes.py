@@ -8,6 +8,7 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.spellings import plurals
 
 
 def test_wnid_and_index_lead_to_each_other_for_every_class() -> None:
@@ -147,3 +148,21 @@ def test_what_is_not_a_class_has_no_index(wnid: str) -> None:
     with pytest.raises(InputError, match="is not the wnid of one of the 1000 classes") as raised:
         classes.by_wnid(wnid)
     assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        ("English foxhound", ("English foxhounds",)),
+        ("red fox", ("red foxes",)),
+        ("daisy", ("daisies",)),
+        ("donkey", ("donkeys",)),
+        ("blueberries", ("blueberry",)),
+        ("ties", ()),
+        ("hippo", ("hippos", "hippoes")),
+        ("tights", ()),
+        ("Granny Smith 2", ()),
+    ],
+)
+def test_a_name_is_also_read_in_the_other_number(name: str, forms: tuple[str, ...]) -> None:
+    assert plurals(name) == forms

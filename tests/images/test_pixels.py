@@ -30,6 +30,7 @@ from imagenet_captions.images.pixels import (
     decode,
     normalise,
 )
+from imagenet_captions.images.reading import read_header
 from tests.images.pictures import encoded, photos, picture
 
 
@@ -45,6 +46,7 @@ def test_a_jpeg_is_what_pillow_has(options: dict[str, int]) -> None:
     data = encoded(picture(173, 131), **options)
     pixels = decode(data)
     assert pixels.stride() == (1, 173 * 3, 3)
+    assert read_header(memoryview(data))[:3] == (None, (173, 131), 3)
     assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - by_pillow(data)).mean() < 0.5
 
 
