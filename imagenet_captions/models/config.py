@@ -1,4 +1,4 @@
-"""Configurations of models, the table of those that this package names, and what names a model; needs no PyTorch."""
+"""Configurations of models, the table of those that this package names, and what objectives need; needs no PyTorch."""
 
 from __future__ import annotations
 
