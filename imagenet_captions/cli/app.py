@@ -29,6 +29,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
 _JSON = "Print the result as one JSON object, for programs."
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"
+_DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 # Flags whose values are searched for or written, and never opened: a URL in them may have a query.
 _TEXTS = ("--contains", "--matches", "--caption")
 
@@ -149,7 +150,13 @@ class Command(click.Command):
                     f"{error.option_name} takes no value; give {error.option_name} alone, or leave it out"
                 ) from None
             raise InputError(f"{error.option_name} needs a value; give {head(one)}") from None
-        if rest and not ctx.resilient_parsing:
+        if ctx.resilient_parsing:
+            return rest
+        for word in given:
+            flag = "--" + word.partition("=")[0].lstrip(_DASHES)
+            if flag in self.flags and any(dash in word[:2] for dash in _DASHES[1:]):
+                raise InputError(f"{quoted(word, 40)} begins with a dash that is not a hyphen; type {flag}")
+        if rest:
             raise InputError(f"{self.name} takes no argument {quoted(rest[0])}; {self._hint(given, rest[0])}")
         return rest
 

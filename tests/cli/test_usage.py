@@ -41,6 +41,10 @@ from tests.command_line import invoke as run
         ("filter d --val-fraction 0.2 --out o", "--val-fraction has no effect without --split; leave it out"),
         ("filter d --seed 1 --seed 2 --out o", "--seed is given 2 times; give it once"),
         (
+            "filter d \N{EN DASH}-has title --out o",
+            "'\N{EN DASH}-has' begins with a dash that is not a hyphen; type --has",
+        ),
+        (
             "build --urls a --out x --caption title tags",
             "build takes no argument 'tags'; a value of several words needs quotes, as in --caption \"title tags\"",
         ),
