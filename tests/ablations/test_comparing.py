@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from imagenet_captions.ablations.comparing import (
     ACCURACY,
@@ -79,6 +81,9 @@ def test_one_seed_is_mcnemars_test_and_several_are_for_new_ones() -> None:
     expected = over_seeds_and_images(gaps.mean(axis=1), *image_variances(gaps))
     assert (several.value, several.low, several.p_value) == (expected.value, expected.low, expected.p_value)
     assert several.by_seed == pytest.approx(gaps.mean(axis=1).tolist())
+    drawn = [1.0, 4.0, 0.0]
+    fitted = mean_difference(np.array([[2.0], *([draw] for draw in drawn)]))
+    assert fitted.p_value == pytest.approx(2 * norm.sf(2.0 / stdev(drawn)))
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -285,6 +290,19 @@ def test_intervals_cover_the_difference_at_that_accuracy() -> None:
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(20)
     *_, row = matched(simulate(0, BOTH, images=300), micro=True)
     assert (row.kind, row.images) == (MATCHED, 300), "micro shifts are the clean set's own images"
+
+
+def test_sources_are_compared_in_the_middle_of_what_every_seed_covers() -> None:
+    factor = simulate(0, BOTH, images=300)
+    lows, highs = [], []
+    for arms in factor.table.curves[0].arms:
+        for seed in range(3):
+            runs = [result for result in factor.results.values() if result.run.arm in arms and result.run.seed == seed]
+            clean = [float(logit(result.answers["imagenet"].mean())) for result in runs]
+            lows.append(min(clean))
+            highs.append(max(clean))
+    middle = 100 * float(expit((max(lows) + min(highs)) / 2))
+    assert {row.quantity.split(" at ")[1] for row in matched(factor)} == {f"{middle:.2f} % on imagenet"}
 
 
 def test_a_curve_is_the_naive_one_and_is_bounded_beyond_its_points() -> None:

@@ -6,7 +6,7 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.image_spec import CLIP_224, ImageSpec
 from imagenet_captions.images.pixels import (
     BrokenImage,
@@ -29,6 +29,7 @@ from imagenet_captions.images.pixels import (
     crop_box,
     decode,
     normalise,
+    read_batches,
 )
 from imagenet_captions.images.reading import read_header
 from tests.images.pictures import encoded, photos, picture
@@ -246,3 +247,17 @@ def test_randaugment_follows_the_generator_alone_and_is_as_strong_as_asked() -> 
     assert one.dtype == torch.uint8
     ten = TrainTransform(ImageSpec(64), augment=RandAugment(2, 10, 64, (124, 116, 104)))
     assert changes(strong) > changes(ten) > changes(weak) > 0, "a strength above 10 is not cut down to it"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [("DataLoader worker (pid 12) is killed by signal: Killed.", StoppedEarly), ("shapes differ", RuntimeError)],
+)
+def test_a_killed_worker_is_told_apart_from_a_fault(words: str, kind: type[Exception]) -> None:
+    def batches() -> Iterator[None]:
+        yield None
+        raise RuntimeError(words)
+
+    with pytest.raises(kind) as caught:
+        list(read_batches(batches()))  # type: ignore[arg-type]
+    assert type(caught.value) is kind

@@ -14,10 +14,16 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from imagenet_captions.models.load import load_model, save_model
+from imagenet_captions.models.transformers import spec_from
 from tests.models import conftest
 from tests.models.conftest import align_folder, pixels, refusal
 
 TEXTS = ["a photo of a dog", "cat"]
+
+
+def test_an_image_processor_without_a_size_has_transformers_own() -> None:
+    values = CLIPImageProcessor().to_dict()
+    assert spec_from({name: value for name, value in values.items() if "size" not in name}) == spec_from(values)
 
 
 def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:

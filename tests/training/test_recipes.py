@@ -28,9 +28,12 @@ from imagenet_captions.training.recipes import RECIPES, find_recipe, show_recipe
         ("basic-supervised", "optimiser lr min_lr weight_decay", ("adamw", 1e-3, 1e-5, 0.05)),
         ("basic-supervised", "randaugment mixup label_smoothing drop_path", ((2, 15), 0.8, 0.1, 0.2)),
         ("basic-supervised", "batch_size epochs warmup_steps clip_norm", (4096, 300, 10_000, 1.0)),
+        ("micro-contrastive", "lr batch_size epochs warmup_steps weight_decay", (2e-3, 64, 20, 60, 0.1)),
+        ("micro-supervised", "lr batch_size epochs warmup_steps weight_decay", (3e-3, 64, 18, 60, 0.05)),
+        ("micro-simclr", "lr batch_size epochs warmup_steps weight_decay", (3e-3, 256, 60, 60, 1e-4)),
     ],
 )
-def test_a_recipe_has_its_papers_values(name: str, fields: str, values: tuple[Any, ...]) -> None:
+def test_a_recipe_has_its_published_values(name: str, fields: str, values: tuple[Any, ...]) -> None:
     assert attrgetter(*fields.split())(find_recipe(name)) == values
 
 
