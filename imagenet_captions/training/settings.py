@@ -84,8 +84,8 @@ def check_share(recipe: Recipe, processes: int) -> None:
     share = processes * recipe.accumulate
     if recipe.batch_size % share:
         raise InputError(
-            f"`batch_size` {recipe.batch_size} cannot be shared by {processes} processes with "
-            f"{recipe.accumulate} micro-batches each; give a multiple of {share}"
+            f"`batch_size` {recipe.batch_size} cannot be split into {share} equal micro-batches "
+            f"(processes: {processes}, each with {recipe.accumulate}); give a multiple of {share}"
         )
     if recipe.accumulate > 1 and recipe.batch_size == share:
         raise InputError(

@@ -71,7 +71,9 @@ def test_every_sentence_of_the_report_is_made_of_comparisons_csv(done: AblateSet
     report = (done.out / "report.md").read_text(encoding="utf-8")
     rows = read_rows((done.out / "comparisons.csv").read_text(encoding="utf-8"))
     for factor in FACTORS:
-        assert (done.out / f"figure-{factor}.svg").read_text(encoding="utf-8").startswith("<?xml")
+        figure = (done.out / f"figure-{factor}.svg").read_text(encoding="utf-8")
+        assert figure.startswith("<?xml")
+        assert ("(other factor)" in figure) == (factor not in ("size", "domain")), "whose arms the line has"
         own = [row for row in rows if row.factor == factor]
         section = report.partition(f"### {factor}: comparisons")[2].partition("\n## ")[0]
         bullets = [line.removeprefix("- ") for line in section.splitlines() if line.startswith("- ")]

@@ -56,7 +56,7 @@ def test_a_plan_estimates_no_time_without_a_report(settings: AblateSettings) -> 
         ({"model": "RN5"}, "no model to build is called 'RN5'; did you mean RN50"),
         ({"model": "timm:resnet5"}, "no timm model is called 'resnet5'"),
         ({"tests": {"imagenet": Path("nowhere")}}, "`tests` imagenet: nowhere does not exist"),
-        ({"devices": 3, "nodes": 2}, "`batch_size` 1024 cannot be shared by 6 processes"),
+        ({"devices": 3, "nodes": 2}, "`batch_size` 1024 cannot be split into 6 equal"),
         ({"factors": ("domain",), "data": {"a": Path("463622")}}, "is not there; give data that is"),
     ],
 )

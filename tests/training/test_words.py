@@ -151,8 +151,8 @@ def test_a_class_without_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
-        ({"accumulate": 3}, "`batch_size` 8 cannot be shared by 1 processes with 3 micro-batches each"),
+        ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be split into 2 equal"),
+        ({"accumulate": 3}, "`batch_size` 8 cannot be split into 3 equal micro-batches"),
         ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
