@@ -30,7 +30,6 @@ from imagenet_captions.ablations.settings import (
     DOMAIN,
     EVERY_FACTOR,
     INPUTS,
-    LOCK,
     RECORD,
     RUNS,
     AblateSettings,
@@ -46,7 +45,7 @@ from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
-from imagenet_captions.storage.outputs import locked
+from imagenet_captions.storage.outputs import LOCK, locked
 from imagenet_captions.training.processes import check_torchrun, process_rank, started_by_torchrun
 from imagenet_captions.training.recipes import recipe_values
 from imagenet_captions.training.settings import TrainSettings, read_done

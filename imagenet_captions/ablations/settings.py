@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FACTORS = ("size", "distribution", "train-language", "test-language", "loss")  # the paper's
 DOMAIN = "domain"
 EVERY_FACTOR = (*FACTORS, DOMAIN)
-RECORD, LOCK, INPUTS, RUNS = "settings.json", ".lock", "inputs", "runs"
+RECORD, INPUTS, RUNS = "settings.json", "inputs", "runs"
 _FORMAT = 2  # of the record; older folders keep other files
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
@@ -175,7 +175,7 @@ def check_settings(settings: AblateSettings) -> _Record:
     Returns what the runs of the folder share, after a check against the existing record. Factors, seeds, test sets and
     data sets may be added; what was used has to be the same.
     """
-    from imagenet_captions.storage.outputs import check_folder
+    from imagenet_captions.storage.outputs import check_folder, check_nothing_else
 
     out, tests = settings.out, settings.tests or {}
     if not tests:
@@ -188,9 +188,7 @@ def check_settings(settings: AblateSettings) -> _Record:
     sizes = {factor: list(settings.sizes or ()) for factor in settings.factors}
     now = _Record(settings.preset, settings.epochs, settings.model, factors, data, sizes, _FORMAT)
     if not (out / RECORD).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
-        if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as `out`")
+        check_nothing_else(out, "is not an ablation's")
         return now
     before = read_json(out / RECORD, _Record, "the record of runs")
     if before.format != _FORMAT:

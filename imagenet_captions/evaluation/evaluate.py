@@ -34,14 +34,13 @@ from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
-from imagenet_captions.storage.files import METRICS, write_json
+from imagenet_captions.storage.files import DONE_FILE, METRICS, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import resolve_links
 
 log = logging.getLogger(__name__)
 
 _BROKEN_LISTED = 1000
-_DONE = "done.json"  # which a finished run of `train` has
 
 
 class Measured(NamedTuple):
@@ -144,7 +143,7 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
     inputs, run = settings.files(), Path(settings.model)
-    is_of_run = (run / _DONE).is_file() and resolve_links(out) == resolve_links(run / METRICS)
+    is_of_run = (run / DONE_FILE).is_file() and resolve_links(out) == resolve_links(run / METRICS)
     if is_of_run:
         inputs.remove(run)
     with producing([out], inputs, overwrite or is_of_run, [answers_path(out)]) as (answers_file, metrics_file):

@@ -32,12 +32,12 @@ from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSe
 from imagenet_captions.models.config import OBJECTIVES
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import checked, digest, read_json, require_there, write_json, write_text
-from imagenet_captions.storage.outputs import check_folder, has_our_format, locked
+from imagenet_captions.storage.outputs import LOCK, check_folder, check_nothing_else, has_our_format, locked
 
 log = logging.getLogger(__name__)
 
 RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
-_LOCK, _CHECKPOINTS, _FORMAT = ".lock", "checkpoints", "imagenet-captions trajectories"
+_CHECKPOINTS, _FORMAT = "checkpoints", "imagenet-captions trajectories"
 _MARGIN = 0.3  # logits around the places of a panel
 
 
@@ -76,12 +76,10 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     out = settings.out
     check_figure_path(out / FIGURE)
     check_folder(out, [*settings.runs, *(path for _, path in settings.test_sets)])
-    if out.is_dir() and not has_our_format(out / RECORD):
-        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
-        if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and no trajectories; give a new folder as `out`")
+    if not has_our_format(out / RECORD):
+        check_nothing_else(out, "no trajectories")
     runs = find_runs(settings.runs, settings.prompts)
-    with locked(out / _LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
+    with locked(out / LOCK, f"the trajectories {out}"), tempfile.TemporaryDirectory() as scratch:
         tests = {name: digest(path) for name, path in settings.test_sets}
         names = [run.name for run in runs]
         write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})

@@ -27,7 +27,7 @@ PHOTO_STORE = "photos.sqlite"
 CAPTIONS = "captions.parquet"
 # In a dataset folder, beside its shards; in the folder of a training run.
 MANIFEST, CARD, CROISSANT = "manifest.json", "README.md", "croissant.json"
-METRICS = "metrics.json"
+METRICS, DONE_FILE = "metrics.json", "done.json"
 
 _LARGEST_READ_WHOLE = 4 << 30
 _SQLITE = b"SQLite format 3\0"

@@ -28,7 +28,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import ImagenetCaptionsError, InputError, NotFoundError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, NotFoundError, quoted
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import PHOTOS, provenance
 from imagenet_captions.storage.faults import reason_of, reporting_full_disk
@@ -62,6 +62,7 @@ log = logging.getLogger(__name__)
 
 DATASET_FORMAT = "imagenet-captions dataset"
 EXPORT_FORMAT = "imagenet-captions export"
+LOCK = ".lock"  # in a folder that runs resume
 _FORMATS = "imagenet-captions "  # each JSON file of ours begins its `format` with this
 _CARRY_A_FORMAT = (".json", ".parquet")
 # Parquet files of ours that carry no metadata, known by their columns.
@@ -222,6 +223,13 @@ def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
     for path in given:
         if resolve_links(out) in resolve_links(path).parents:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
+
+
+def check_nothing_else(folder: Path, reason: str) -> None:
+    """Refuse a folder that holds anything but a lock file."""
+    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.is_dir() else []
+    if others:
+        raise InputError(f"{folder} holds {quoted(others[0])} and {reason}; give a new folder as `out`")
 
 
 def check_dataset_output(out: Place, inputs: Sequence[Place | None], record: Place | None = None) -> None:

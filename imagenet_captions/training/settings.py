@@ -10,11 +10,10 @@ from typing import Any
 from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.options import check, option
-from imagenet_captions.storage.files import checked, read_json, require_file, sha256, write_json
+from imagenet_captions.storage.files import DONE_FILE, checked, read_json, require_file, sha256, write_json
 from imagenet_captions.training.recipes import Recipe, recipe_values
 
 SETTINGS_FILE = "settings.json"
-DONE_FILE = "done.json"
 MODEL_FOLDER = "model"
 THREADS = "Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."
 GRAD_CHECKPOINTING = "Compute blocks again in the backward pass: less memory, more time."

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from imagenet_captions.errors import DiskFullError, InputError, quoted, shortened
+from imagenet_captions.errors import DiskFullError, InputError, shortened
 from imagenet_captions.images.examples import Class, Examples, classes_without_images, require_classes
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig, config_of
@@ -20,7 +20,7 @@ from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import put_weights
 from imagenet_captions.storage.files import write_json
-from imagenet_captions.storage.outputs import check_folder, locked
+from imagenet_captions.storage.outputs import LOCK, check_folder, check_nothing_else, locked
 from imagenet_captions.training.batches import Feed
 from imagenet_captions.training.callbacks import FOLDER, LAST, fit, make_trainer, read_checkpoint_step, wandb_run
 from imagenet_captions.training.data import open_rows
@@ -39,7 +39,6 @@ from imagenet_captions.training.settings import (
 
 log = logging.getLogger(__name__)
 
-_LOCK = ".lock"
 _QUIET = ("lightning.pytorch", "lightning.fabric", "lightning_fabric")
 
 
@@ -52,10 +51,8 @@ def train(settings: TrainSettings) -> TrainResult | None:
     first, out = process_rank() == 0, settings.out
     check_launch(settings.devices, settings.nodes)
     check_folder(out, settings.files())
-    if out.is_dir() and not (out / SETTINGS_FILE).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
-        if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is not a run; give a new folder as `out`")
+    if not (out / SETTINGS_FILE).exists():
+        check_nothing_else(out, "is not a run")
     check_settings(settings)
     done = read_done(out)
     if done is not None:
@@ -81,7 +78,7 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
     length = Length(settings.steps or recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
     module = TrainingModule(model, recipe, length, settings.seed, settings.log_every)
     trainer = make_trainer(settings, length)
-    with locked(out / _LOCK, f"the run {out}") if first else nullcontext():
+    with locked(out / LOCK, f"the run {out}") if first else nullcontext():
         if first and not (out / SETTINGS_FILE).exists():
             write_json(out / SETTINGS_FILE, settings_record(settings))
         last = out / FOLDER / LAST
