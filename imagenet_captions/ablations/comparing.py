@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +29,7 @@ from imagenet_captions.evaluation.intervals import (
 from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.measure import worst
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
+from imagenet_captions.storage.files import csv_text
 
 BASELINE = "auto"
 EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
@@ -424,14 +423,10 @@ def _above_text(row: Row) -> str:
 
 def write_rows(rows: Iterable[Row]) -> str:
     """Write comparisons.csv with every digit of the numbers."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    lines: list[Sequence[object]] = [_COLUMNS]
     for row in rows:
-        cells = {
-            "headline": "yes" if row.headline else "no",
-            "by_seed": " ".join(map(repr, row.by_seed)),
-            "p_holm": "" if row.p_holm is None else row.p_holm,
-        }
-        writer.writerow({**asdict(row), **cells})
-    return text.getvalue()
+        values = asdict(row)
+        values["headline"] = "yes" if row.headline else "no"
+        values["by_seed"] = " ".join(map(repr, row.by_seed))
+        lines.append([values[column] for column in _COLUMNS])
+    return csv_text(lines)

@@ -5,8 +5,6 @@ As in Udandarao et al. 2024 (arXiv 2404.04125) and Wen et al. 2024 (arXiv 2405.2
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from imagenet_captions.evaluation.known_sets import KNOWN, answers_of
 from imagenet_captions.evaluation.results import RunSettings
 from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.images.examples import ClassCount, class_of
-from imagenet_captions.storage.files import read_json
+from imagenet_captions.storage.files import csv_text, read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -161,11 +159,8 @@ def _relate(test_set: str, frequency: str, rows: Sequence[ClassRow]) -> Relation
 
 def frequency_csv(report: FrequencyReport) -> str:
     """Return a row for each class of each test set; accuracies are in percent."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow("test_set class name n accuracy training_images training_mentions".split())
-    writer.writerows([*row[:4], f"{row.accuracy:.4f}", *row[5:]] for row in report.rows)
-    return text.getvalue()
+    header = "test_set class name n accuracy training_images training_mentions".split()
+    return csv_text([header, *([*row[:4], f"{row.accuracy:.4f}", *row[5:]] for row in report.rows)])
 
 
 def format_frequency(report: FrequencyReport) -> str:

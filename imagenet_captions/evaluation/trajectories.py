@@ -27,11 +27,11 @@ from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
 from imagenet_captions.evaluation.results import RunRecord, RunSettings, read_metrics
 from imagenet_captions.evaluation.robustness.fits import fit_baseline, inverse_logit
 from imagenet_captions.evaluation.robustness.output import HOLLOW, Panel, draw_baseline
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, csv_text
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, TrajectorySettings
 from imagenet_captions.models.config import OBJECTIVES
 from imagenet_captions.models.load import load_model
-from imagenet_captions.storage.files import checked, digest, read_json, require_there, write_json, write_text
+from imagenet_captions.storage.files import checked, csv_text, digest, read_json, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import LOCK, check_folder, check_nothing_else, has_our_format, locked
 
 log = logging.getLogger(__name__)

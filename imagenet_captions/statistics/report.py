@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import io
 import re
@@ -30,6 +29,7 @@ from imagenet_captions.outcomes import share
 from imagenet_captions.statistics.collect import ClassStats, Distribution, Stats, collect
 from imagenet_captions.statistics.settings import StatsSettings, Thumbnails
 from imagenet_captions.storage.faults import require
+from imagenet_captions.storage.files import csv_text
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import Place
 
@@ -252,15 +252,13 @@ def _escaped(cell: Cell) -> str:
 def per_class_csv(stats: Stats) -> str:
     """Return a CSV with one line per class; unknown counts are empty."""
     names = [field.name for field in fields(ClassStats)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, "average_tags", "captioned", "published"])
+    rows: list[list[object]] = [[*names, "average_tags", "captioned", "published"]]
     for entry in stats.classes:
         average = f"{entry.all_tags / entry.rows:.2f}" if entry.rows else ""
         captioned = f"{(entry.images or 0) / entry.on_disk:.4f}" if entry.on_disk else ""
         published = published_counts().get(entry.wnid, "")
-        writer.writerow([*(getattr(entry, name) for name in names), average, captioned, published])
-    return out.getvalue()
+        rows.append([*(getattr(entry, name) for name in names), average, captioned, published])
+    return csv_text(rows)
 
 
 def counts_tsv(stats: Stats) -> str:

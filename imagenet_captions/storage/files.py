@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -265,6 +267,13 @@ def read_text(path: AnyPlace, what: str) -> str:
         return require_file(path, what).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{what} {path} is not a text file in UTF-8; check the path") from None
+
+
+def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
+    """Return the text of a CSV file with these rows."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue()
 
 
 def digest(path: Place) -> str:

@@ -52,13 +52,12 @@ from imagenet_captions.evaluation.robustness.tables import (
     SHIFTS,
     Result,
     Results,
-    csv_text,
     read_published,
     read_results,
 )
 from imagenet_captions.evaluation.settings import RobustnessSettings
 from imagenet_captions.storage.faults import how_to_install
-from imagenet_captions.storage.files import write_text
+from imagenet_captions.storage.files import csv_text, write_text
 from imagenet_captions.storage.outputs import producing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.storage.files import require_file, write_text
+from imagenet_captions.storage.files import csv_text, require_file, write_text
 
 DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"
@@ -280,10 +280,3 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
             else:
                 text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
         write_text(path, text + own)
-
-
-def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
-    """Return the text of a CSV file with these rows."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator=end).writerows(rows)
-    return text.getvalue()

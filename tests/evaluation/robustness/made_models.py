@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from imagenet_captions.evaluation.robustness.fits import Baseline, inverse_logit
-from imagenet_captions.evaluation.robustness.tables import Result, csv_text
+from imagenet_captions.evaluation.robustness.tables import Result
+from imagenet_captions.storage.files import csv_text
 
 IDS = ("imagenet", "yfcc", "laion")
 SLOPES, INTERCEPT = np.array([0.7, 0.4, -0.2]), -0.5
