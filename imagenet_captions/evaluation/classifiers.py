@@ -23,7 +23,7 @@ from imagenet_captions.evaluation.results import sha256_of
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, class_of, open_examples, require_classes, select
-from imagenet_captions.storage.files import read_text
+from imagenet_captions.storage.files import read_lines
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
     """
     if prompts in PROMPT_SETS:
         return {"none": ("{}",), "one": ("a photo of a {}.",), "80": open_clip_templates()}[prompts]
-    sentences = _lines(prompts, f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
+    sentences = read_lines(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
     wrong = next((each for each in sentences or [""] if each.count("{}") != 1), None)
     if wrong is not None:
         raise InputError(
@@ -277,7 +277,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
             each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
             for each in classes
         )
-    lines = _lines(names, "`names` is neither curated nor wordnet, and the file")
+    lines = read_lines(Path(names), "`names` is neither curated nor wordnet, and the file")
     pairs = [line.split("\t", 1) for line in lines if "\t" in line]
     if not pairs:
         every = imagenet.wnids()
@@ -292,10 +292,6 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
     if missing:
         raise InputError(f"{names} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
     return tuple(each._replace(name=by_key[each.key]) for each in classes)
-
-
-def _lines(path: str, what: str) -> list[str]:
-    return list(filter(None, map(str.strip, read_text(Path(path), what).splitlines())))
 
 
 def choose_rows(ids: Sequence[str], labels: Labels, quota: Mapping[int, int], seed: int) -> Labels:

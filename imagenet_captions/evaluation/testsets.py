@@ -11,6 +11,7 @@ import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from imagenet_captions.images.tars import TarReader
 from imagenet_captions.storage.files import read_text
 
 log = logging.getLogger(__name__)
+_warn_once = cache(log.warning)  # `train` opens its test sets before and after
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 _UNLABELED = "no label"
@@ -164,7 +166,7 @@ def _known_set(known: KnownSet, images: Examples, answers: Sequence[str | None],
     for word, variant in _VARIANTS.items():
         if known.name == "imagenet-v2" and word in path.resolve().name.lower().replace("_", "-"):
             label = KNOWN[variant].label
-            log.warning("%s looks like %s; name it %s, robustness compares the other", path, label, variant)
+            _warn_once("%s looks like %s; name it %s, robustness compares the other", path, label, variant)
     return TestSet(
         name=known.name,
         images=select(images, kept),

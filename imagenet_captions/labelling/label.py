@@ -29,7 +29,7 @@ from imagenet_captions.images.tars import TarReader, json_object, read_samples
 from imagenet_captions.labelling.settings import LabelSettings, Mode
 from imagenet_captions.outcomes import share
 from imagenet_captions.sources import yfcc
-from imagenet_captions.storage.files import read_text, require_there, write_json
+from imagenet_captions.storage.files import read_lines, require_there, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import (
     open_parquet_writer,
@@ -216,8 +216,7 @@ def _numbered(source: CaptionTable, without: Place | None) -> Iterator[pa.Record
     if without is not None:
         if name is None:
             raise InputError(f"`without` needs a column of ids, called {', '.join(_IDS)}; the table has none")
-        lines = map(str.strip, read_text(without, "the list of ids").splitlines())
-        listed = _ids(line for line in lines if line)
+        listed = _ids(read_lines(without, "the list of ids"))
         if not len(listed):
             raise InputError(f"{without} holds no id; give one a line")
     start = 0

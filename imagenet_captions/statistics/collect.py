@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.dataset.writing import read_outcome_counts
+from imagenet_captions.dataset.writing import count_values, read_outcome_counts
 from imagenet_captions.errors import shortened
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
@@ -245,5 +245,4 @@ def _classes(
 
 def _counts(values: pa.Array | pa.ChunkedArray) -> dict[Any, int]:
     """Return how often each value occurs, the most frequent first."""
-    counts = [(found["values"], found["counts"]) for found in values.value_counts().to_pylist()]
-    return dict(sorted(counts, key=lambda item: (-item[1], str(item[0]))))
+    return dict(sorted(count_values(values).items(), key=lambda item: (-item[1], str(item[0]))))

@@ -269,6 +269,11 @@ def read_text(path: AnyPlace, what: str) -> str:
         raise InputError(f"{what} {path} is not a text file in UTF-8; check the path") from None
 
 
+def read_lines(path: AnyPlace, what: str) -> list[str]:
+    """Return the lines of a UTF-8 file without the blanks around them, and without empty ones."""
+    return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
+
+
 def csv_text(rows: Iterable[Iterable[object]], end: str = "\n") -> str:
     """Return the text of a CSV file with these rows."""
     text = io.StringIO()

@@ -28,7 +28,7 @@ from imagenet_captions.images.examples import (
     select,
 )
 from imagenet_captions.storage.faults import require
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import read_lines
 from imagenet_captions.storage.outputs import is_dataset
 from imagenet_captions.storage.places import local_place
 from imagenet_captions.storage.progress import progress
@@ -142,8 +142,7 @@ def open_rows(data: Path, ids: Path | None) -> Examples:
     examples = open_examples(data)
     if ids is None:
         return examples
-    lines = require_file(ids, "the list of ids").read_text(encoding="utf-8").splitlines()
-    lines = [line.strip() for line in lines if line.strip()]
+    lines = read_lines(ids, "the list of ids")
     if not lines:
         raise InputError(f"the list of ids {ids} is empty; give one id a line")
     return only_ids(examples, lines)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from imagenet_captions.errors import shortened
+from imagenet_captions.errors import first_of, shortened
 from imagenet_captions.evaluation.intervals import DRAWS, Floats, draw_accuracies, middle
 from imagenet_captions.evaluation.robustness.fits import (
     EXTRAPOLATED,
@@ -254,5 +254,4 @@ def write_notes(report: RobustnessReport) -> tuple[str, ...]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(shortened(name, LONGEST_NAME) for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return first_of([shortened(name, LONGEST_NAME) for name in names], 5)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.storage.files import csv_text, require_file, write_text
+from imagenet_captions.storage.files import csv_text, read_text, write_text
 
 DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"
@@ -116,10 +116,7 @@ def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) 
 
     `own` names test sets of the user's own; one with a column of its number of images need not be named.
     """
-    try:
-        text = require_file(path, "the results").read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as a CSV file in UTF-8") from None
+    text = read_text(path, "the table of results")
     columns, *lines = [cells for cells, _ in _read_lines(text, path) if cells] or [[]]
     if not lines:
         raise InputError(f"{path} has no rows; give a header and one row a model")

@@ -86,7 +86,7 @@ def test_what_spreadsheets_write(path: Path) -> None:
     assert [(row.model, dict(row.accuracies)) for row in table.rows] == [("net, large", {"imagenet": 76.0}), ("b", {})]
     assert table.rows[0].cells == {"model": "net, large", "imagenet": "76", "imagenet-v2": "", "imagenet-a": "NA"}
     path.write_bytes(HEADER.encode() + b"caf\xe9,76,63,1\n")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="not a text file in UTF-8"):
         read_results(path)
 
 
