@@ -27,7 +27,8 @@ from imagenet_captions.ablations.runs import (
 )
 from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_there
 from imagenet_captions.errors import InputError, aligned
-from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, read_published
+from imagenet_captions.imagenet.classes import DATA
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.config import OBJECTIVES, PRESETS, config_of
 from imagenet_captions.training.recipes import Recipe, find_recipe, readable, recipe_values, unread_values

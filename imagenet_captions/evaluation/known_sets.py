@@ -17,7 +17,7 @@ from imagenet_captions.imagenet.image_ids import WNID, is_wnid
 from imagenet_captions.storage.files import read_text
 
 OBJECTNET = "objectnet"
-_OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
+_OBJECTNET_TABLE = "lists/objectnet.txt"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"  # the devkit's: line i is the ILSVRC2012_ID of image i
 # Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
 _LABEL_FILES = (
@@ -72,13 +72,6 @@ KNOWN: Mapping[str, KnownSet] = {
 }
 
 
-@cache
-def _objectnet_rows() -> list[list[str]]:
-    """Return a row for each class of ImageNet in ObjectNet: wnid, folder and ObjectNet's label."""
-    lines = _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines()
-    return [line.split("\t") for line in lines if not line.startswith("#")]
-
-
 def objectnet_folders() -> dict[str, tuple[str, ...]]:
     """Return ObjectNet's 113 folders that stand for classes of ImageNet, each with the wnids of its classes.
 
@@ -86,7 +79,7 @@ def objectnet_folders() -> dict[str, tuple[str, ...]]:
     (113, ('n02835271', 'n03792782'))
     """
     found: dict[str, tuple[str, ...]] = {}
-    for wnid, folder, _ in _objectnet_rows():
+    for wnid, folder, _ in classes.read_table(_OBJECTNET_TABLE):
         found[folder] = (*found.get(folder, ()), wnid)
     return dict(sorted(found.items()))
 
@@ -103,7 +96,7 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     """
     found: dict[str, str | None]
     if known.name == OBJECTNET:
-        meant = {classes.folded(label): folder for _, folder, label in _objectnet_rows()}
+        meant = {classes.folded(label): folder for _, folder, label in classes.read_table(_OBJECTNET_TABLE)}
         meant |= {classes.folded(folder): folder for folder in objectnet_folders()}
         found = {key: meant.get(classes.folded(key)) for key in keys}
         wrong = [] if any(found.values()) else list(keys)

@@ -42,8 +42,8 @@ class ClassSet(str, Enum):
         return cls(settings.get("classes", cls.ILSVRC2012))
 
 
-_DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
-DEVKIT_ORDER = _DATA / "devkit_order.txt"  # the 1000 wnids in the devkit's order
+DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
+DEVKIT_ORDER = DATA / "devkit_order.txt"  # the 1000 wnids in the devkit's order
 _MOST_DIGITS = 80
 _ADVICE = "give a wnid, an index, a class's name or a wider one such as 'dog'"
 _TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
@@ -158,11 +158,16 @@ class _Tables:
     named: Mapping[str, list[str]]  # folded name → wnids of the classes and ancestors that have it
 
 
+def read_table(name: str) -> list[list[str]]:
+    """Return the cells of a tab-separated table of the package, without comments."""
+    lines = (DATA / name).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
+
+
 @cache
 def _tables(among: ClassSet) -> _Tables:
     synsets = {}
-    for line in (_DATA / _TABLES[among]).read_text(encoding="utf-8").splitlines()[1:]:
-        wnid, name, hypernyms, lemmas, gloss = line.split("\t")
+    for wnid, name, hypernyms, lemmas, gloss in read_table(_TABLES[among])[1:]:
         synsets[wnid] = _Synset(name, tuple(hypernyms.split()), tuple(lemmas.split("|")), gloss)
     order = tuple(wnid for wnid, synset in synsets.items() if synset.name)
     classes = {}
@@ -197,7 +202,7 @@ def _ambiguous(name: str, candidates: list[str], tables: _Tables) -> str:
     return "\n".join(lines)
 
 
-_LISTS = _DATA / "lists"
+_LISTS = DATA / "lists"
 _WNID_FIRST = re.compile(rf"({WNID})(?:[\s,]|$)")
 _SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 from imagenet_captions.imagenet import classes
 
@@ -35,9 +34,7 @@ class ClassCount:
 @cache
 def published_counts() -> dict[str, int]:
     """Return the number of entries in the public file by wnid, as counted by one of its users, for all 1000 classes."""
-    text = (resources.files("imagenet_captions.data") / "published_class_counts.tsv").read_text(encoding="utf-8")
-    rows = (line.split("\t") for line in text.splitlines()[1:])
-    return {wnid: int(images) for wnid, _, images in rows}
+    return {wnid: int(images) for wnid, _, images in classes.read_table("published_class_counts.tsv")[1:]}
 
 
 def reconcile(rows: Mapping[str, int]) -> tuple[list[ClassCount], list[str]]:

@@ -16,12 +16,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet, read_table
 
-_TABLE = Path(__file__).parent.parent / "data" / "ambiguous_names.tsv"
 _REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"
 _ALREADY_PLURAL = re.compile(r"(?:[^suio']s)$")
 
@@ -115,7 +113,6 @@ def plurals(name: str) -> tuple[str, ...]:
 
 def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
     """Yield the rows of the table of ambiguous names: name, wnid, rule, words, reason."""
-    for line in _TABLE.read_text(encoding="utf-8").splitlines()[1:]:
-        name, wnid, rule, words, reason = line.split("\t")
+    for name, wnid, rule, words, reason in read_table("ambiguous_names.tsv")[1:]:
         listed = tuple(word.strip() for word in words.split(",") if word.strip())
         yield name, wnid, rule, listed, reason

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.imagenet.classes import DATA
 from imagenet_captions.storage.files import csv_text, read_text, write_text
 
-DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"
 PUBLISHED = DATA / "published_results.csv"
 

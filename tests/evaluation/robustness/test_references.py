@@ -8,12 +8,12 @@ from pathlib import Path
 
 from imagenet_captions.ablations.plan import PUBLISHED_ARMS, published_numbers
 from imagenet_captions.evaluation.robustness.tables import (
-    DATA,
     IMAGES,
     PUBLISHED,
     TESTBED,
     read_published,
 )
+from imagenet_captions.imagenet.classes import DATA
 
 REFERENCES = DATA / "references.csv"
 NOT_FOUND = "not found in a public file"
