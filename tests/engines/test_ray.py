@@ -28,7 +28,6 @@ from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.command_line import run_cli, run_cli_apart
-from tests.engines.test_local import die_on_three
 from tests.packager.made import IDS, contents, train_folder, write_captions
 
 TENCH = "n01440764"
@@ -115,7 +114,7 @@ def test_what_killed_workers_did_is_done_again(ray: RayEngine, tmp_path: Path) -
 def test_a_task_that_kills_every_worker_is_one_clear_sentence(ray: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "TRIES", 1)
     with pytest.raises(StoppedEarly, match="gave a task up after 1 more tries"):
-        list(ray.run(die_on_three, range(10), 2))
+        list(ray.run(signal.raise_signal, [signal.SIGKILL], 2))
 
 
 def test_a_run_that_is_given_up_leaves_no_task_behind(ray: RayEngine, tmp_path: Path) -> None:
