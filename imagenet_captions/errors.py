@@ -82,7 +82,7 @@ def first_of(names: Sequence[str], most: int = 3) -> str:
     >>> first_of(["cat", "dog", "owl", "emu", "fox"]), first_of(["cat"])
     ('cat, dog, owl and 2 more', 'cat')
     """
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def printable(text: str) -> str:
@@ -105,6 +105,13 @@ def aligned(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Container[int] = ()) -> str:
+    """Return a table of cells that are Markdown already; the columns `right` are aligned right."""
+    rule = ["---:" if at in right else "---" for at in range(len(columns))]
+    header, *lines = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    return "\n".join([header, "|" + "|".join(rule) + "|", *lines])
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], advice: str = "") -> InputError:

@@ -31,6 +31,7 @@ from imagenet_captions.ablations.comparing import (
 from imagenet_captions.ablations.plan import check_fairness, describe_differences, differences, published_for
 from imagenet_captions.ablations.runs import Comparison, Curves
 from imagenet_captions.ablations.settings import DOMAIN
+from imagenet_captions.errors import markdown_table
 from imagenet_captions.evaluation.drawing import (
     COLORS,
     LINE,
@@ -132,7 +133,7 @@ class Report:
             pictures = " ".join(f'<img src="samples/{name}" width="96">' for name in sample.pictures)
             texts = escape(arm), pictures, escape(sample.text), escape(sample.label)
             samples.append([text or "—" for text in texts])
-        given = table(["arm", "image", "text", "class"], samples)
+        given = markdown_table(["arm", "image", "text", "class"], samples)
         parts += [f"### {name}: what the models were given", given]
         parts += [f"### {name}: comparisons", escape(factor_sentence(rows), longest=4000)]
 
@@ -151,7 +152,7 @@ class Report:
         matched = [row for row in rows if row.kind == MATCHED and row.images]
         columns = ["arm", "other arm", "quantity", "difference in points"]
         cells = [[row.first, row.second, row.quantity, _within(row.value, row.low, row.high)] for row in matched]
-        return [*parts, table(columns, cells) if cells else ""]
+        return [*parts, markdown_table(columns, cells) if cells else ""]
 
     def _runs(self, factor: FactorResult) -> str:
         columns = "arm,seed,images,steps,images seen,objective,starts from,classifier".split(",")
@@ -170,7 +171,7 @@ class Report:
             cells = [run.arm, str(run.seed), *counts, run.objective, start, how]
             cells = [*map(escape, cells), *accuracies.values()]
             rows.append([*cells, escape("; ".join(map(str, published))) or "—"])
-        return table([*columns, *map(escape, self.tests), "published"], rows, right=(1, 2, 3, 4))
+        return markdown_table([*columns, *map(escape, self.tests), "published"], rows, right=(1, 2, 3, 4))
 
     def _in_miniature(self, factor: FactorResult, baseline: Mapping[str, RunResult]) -> list[str]:
         clean, *shifts = self.tests
@@ -204,7 +205,7 @@ class Report:
             f"{len(shifts)} shifts. The intervals come from resampling test images, and seeds if there are several. "
             "If an interval includes 0, the arm may lie on the line. Outside the accuracies of those runs, the line is "
             "extrapolated and less reliable.",
-            table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
+            markdown_table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
         ]
 
     def _by_testbed(self, factor: FactorResult) -> list[str]:
@@ -244,14 +245,6 @@ def escape(text: str, longest: int = 500) -> str:
     cut = text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
     seen = _HIDDEN.sub(lambda found: f"\\x{ord(found[0]):02x}", cut)
     return html.escape(_MARKUP.sub(r"\\\1", seen), quote=False)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Return a table of cells that are Markdown already; the columns `right` are aligned right."""
-    lines = ["| " + " | ".join(columns) + " |"]
-    lines.append("|" + "|".join("---:" if at in right else "---" for at in range(len(columns))) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def draw_shifts(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imagenet_captions.dataset.shards import VERSION, Manifest
-from imagenet_captions.errors import printable
+from imagenet_captions.errors import markdown_table, printable
 from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, share
@@ -156,7 +156,8 @@ classes may share a name; `class_name` is the readable name. `outcomes.parquet` 
 def _columns(facts: DatasetFacts) -> str:
     filled = {**facts.filled, **({} if facts.images is None else {"image": facts.images})}
     rows = [(f"`{name}`", f"{count:,}", share(count, facts.rows)) for name, count in filled.items()]
-    lines = ["## What the columns hold", "", *_table(("column", "rows with a value", "share"), rows)]
+    table = markdown_table(("column", "rows with a value", "share"), rows, right=(1, 2))
+    lines = ["## What the columns hold", "", table, ""]
     if facts.languages:
         told = ", ".join(f"{_code(code)} {count:,}" for code, count in _most(facts.languages)[:10])
         lines.append(f"Most frequent languages: {told}.")
@@ -181,7 +182,8 @@ def _datasheet(facts: DatasetFacts) -> Iterator[str]:
     have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
     unknown = "not known: Flickr was not asked about photos, so none is known to be gone"
     rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (unknown, "", "", ""))
-    yield from _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
+    columns = ("uploaded", "listed photos that Flickr was asked about", "that answer", "share")
+    yield from (markdown_table(columns, rows, right=(1, 2, 3)), "")
     if years:
         yield "Flickr numbers photos in order of upload, so a deleted photo counts for the year of nearby numbers."
         yield ""
@@ -196,14 +198,14 @@ def _datasheet(facts: DatasetFacts) -> Iterator[str]:
         stated.append((f"{number} {known.name}" if known else f"{number}", f"{count:,}", share(count, total)))
     unknown = "not known: the source states no licenses"
     what = "listed photos that answer" if survived else "rows"
-    yield from _table(("license", what, "share"), stated or [(unknown, "", "")])
+    yield from (markdown_table(("license", what, "share"), stated or [(unknown, "", "")], right=(1, 2)), "")
 
     names_class = facts.filled.get("names_class", 0)
     texts = [
         ("name their own class", f"{names_class:,}", share(names_class, facts.rows)),
         ("have a caption that another row has too", f"{facts.repeated:,}", share(facts.repeated, facts.rows)),
     ]
-    yield from _table(("rows that", "rows", "share"), texts)
+    yield from (markdown_table(("rows that", "rows", "share"), texts, right=(1, 2)), "")
     if facts.as_published:
         yield "The texts are those of the source: no cleaning rule was applied."
     else:
@@ -235,11 +237,6 @@ def _code(value: object) -> str:
     """Return a value of a stranger's file as code, from which it cannot break out."""
     text = printable(str(value)).replace("\n", " ").replace("`", "'")
     return f"`{text}`"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    rule = "|---|" + "---:|" * (len(head) - 1)
-    return [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 COLLECTION = "https://github.com/mlfoundations/imagenet-captions"

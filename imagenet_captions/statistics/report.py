@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.errors import aligned
+from imagenet_captions.errors import aligned, first_of, markdown_table
 from imagenet_captions.flickr.photos import allows_sharing, find_license
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, published_counts, reconcile
@@ -35,7 +35,7 @@ from imagenet_captions.storage.places import Place
 
 Cell = str | int
 
-_MOST_LANGUAGES, _MOST_CLASSES, _MOST_EMPTY = 12, 5, 3
+_MOST_LANGUAGES, _MOST_CLASSES = 12, 5
 _QUANTILES = (("p10", 0.1), ("median", 0.5), ("p90", 0.9))
 _WIDEST = 100  # of a line of text
 _FIGURE = re.compile(r"(?:[0-9.,]+(?: %)?(?: \(.*\))?)?")
@@ -82,10 +82,10 @@ class Section:
     whole: int = 0  # the total of the second column, for bars; 0 if its numbers are not parts of one
 
     @property
-    def right(self) -> Sequence[bool]:
-        """Return a mask of the columns that are aligned to the right: numbers and shares."""
+    def right(self) -> list[int]:
+        """Return the columns that are aligned to the right: numbers and shares."""
         others = range(1, len(self.columns))
-        return [False, *(all(_FIGURE.fullmatch(str(row[at])) for row in self.rows) for at in others)]
+        return [at for at in others if all(_FIGURE.fullmatch(str(row[at])) for row in self.rows)]
 
 
 def sections(stats: Stats) -> list[Section]:
@@ -167,10 +167,9 @@ def _frequencies(stats: Stats) -> Section:
     per_class = Distribution(Counter(entry.rows for entry in stats.classes))
     ordered = sorted((entry for entry in stats.classes if entry.rows), key=lambda entry: entry.rows)
     empty = [named(entry) for entry in stats.classes if not entry.rows]
-    more = f" and {len(empty) - _MOST_EMPTY:,} more" if len(empty) > _MOST_EMPTY else ""
     rows: list[tuple[Cell, ...]] = [
         ("classes with rows", len(ordered), ""),
-        ("classes without any", len(empty), ", ".join(empty[:_MOST_EMPTY]) + more),
+        ("classes without any", len(empty), first_of(empty)),
         *((f"{name} of all classes", round(per_class.quantile(at)), "") for name, at in _QUANTILES),
         *(("rarest", entry.rows, named(entry)) for entry in ordered[:_MOST_CLASSES]),
         *(("most frequent", entry.rows, named(entry)) for entry in reversed(ordered[-_MOST_CLASSES:])),
@@ -217,7 +216,7 @@ def as_text(sections: Iterable[Section]) -> str:
     for section in sections:
         lines = [section.title]
         if section.rows:
-            left = [at for at, to_right in enumerate(section.right) if not to_right]
+            left = set(range(len(section.columns))).difference(section.right)
             table = aligned([section.columns, *(tuple(map(_shown, row)) for row in section.rows)], left)
             lines += [f"  {line}" for line in table]
         if section.note:
@@ -232,10 +231,8 @@ def as_markdown(sections: Iterable[Section]) -> str:
     for section in sections:
         lines += [f"## {section.title}", ""]
         if section.rows:
-            lines.append("| " + " | ".join(section.columns) + " |")
-            lines.append("|" + "|".join("---:" if to_right else "---" for to_right in section.right) + "|")
-            lines += ["| " + " | ".join(map(_escaped, row)) + " |" for row in section.rows]
-            lines.append("")
+            rows = [[*map(_escaped, row)] for row in section.rows]
+            lines += [markdown_table(section.columns, rows, section.right), ""]
         if section.note:
             lines += [_escaped(section.note), ""]
     return "\n".join(lines)

@@ -35,10 +35,10 @@ from imagenet_captions.ablations.comparing import (
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
 from imagenet_captions.ablations.plan import plan_runs
-from imagenet_captions.ablations.report import Report, escape, table
+from imagenet_captions.ablations.report import Report, escape
 from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
 from imagenet_captions.ablations.settings import AblateSettings, parse_sizes
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, markdown_table
 from imagenet_captions.evaluation.intervals import (
     Estimate,
     Floats,
@@ -214,7 +214,7 @@ def test_a_hostile_caption_makes_no_markup() -> None:
     shown = escape("<script>x</script> | [x](javascript:x) **b** `c` ![i](http://e.example/i.png)\n# h\x1b[31m\u202e")
     assert not set("\n\x1b\u202e<>") & set(shown)
     assert all(shown[at - 1] == "\\" for at, letter in enumerate(shown) if letter in "|[]*`:#")
-    assert len(table(["a"], [[shown]]).splitlines()) == 3
+    assert len(markdown_table(["a"], [[shown]]).splitlines()) == 3
     assert escape("x" * 600).endswith("… (600 characters)")
 
 
