@@ -85,11 +85,15 @@ class CaptionTemplate:
             value, choices = getattr(self, each.name), each.metadata.get("choices")
             if choices and value not in choices:
                 raise InputError(f"{each.name} must be one of {', '.join(choices)}, not {quoted(value)}")
+        if self.is_list and self.separator != " ":
+            raise InputError("separator= joins fields, and with captions=list each is a caption; leave it out")
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1, not {limit}")
         if CLASS_NAME not in self.fields and (self.template != "{}" or self.names != "curated"):
             raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
+        if self.camera_names == "keep" and "title" not in self.text_fields:
+            raise InputError("camera_names=keep is for the title; add title to the fields")
 
     @property
     def is_list(self) -> bool:

@@ -202,6 +202,8 @@ def leave_out(test_sets: Sequence[TestSet], path: Path) -> list[TestSet]:
                     raise InputError(f"{path}: {quoted(place)} means several images of {name}; name its folder too")
         if found:
             rows = np.unique([*found.values()]).astype(np.int64)
+            if len(rows) == len(test_set.labels):
+                raise InputError(f"{path} lists every image of {test_set.name}; give fewer")
             left_out = {**test_set.left_out, f"listed in {path.name}": len(rows)}
             test_set = replace(test_set, listed=rows, left_out=left_out)
         left.append(test_set)

@@ -152,5 +152,5 @@ def _read_entry(text: str) -> tuple[str, str] | None:
 def _page_owners(pages: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
-    owners = pc.replace_substring_regex(pages, rf"{_OWNER_OF_PAGE}.*$", r"\1")
+    owners = pc.replace_substring_regex(pages, rf"{_OWNER_OF_PAGE}(?s:.*)$", r"\1")
     return pc.replace_substring(pc.utf8_lower(owners), "%40", "@")

@@ -47,6 +47,8 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
         ("title seed=1 seed=2", "given twice"),
         ("title seed=-1", "not a whole number"),
         ("title max_words=0", "max_words must be at least 1, not 0"),
+        ("tags camera_names=keep", "camera_names=keep is for the title; add title to the fields"),
+        ("title,tags captions=list separator=-", "separator= joins fields"),
         ('title template="a photo"', "no place for the class's name"),
         ("title names=latin", "must be one of curated, wordnet"),
         ("title|class_name", "class_name is in every row, so it is no alternative"),

@@ -88,7 +88,7 @@ ROWS = pa.table(
             "https://www.flickr.com/photos/two/12/",
             None,
             None,
-            "https://www.flickr.com/photos/Heron/15/",
+            "https://www.flickr.com/photos/Heron/15/\nmore",
             "https://www.flickr.com/photos/heroness/16/",
         ],
     }

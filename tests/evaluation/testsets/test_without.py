@@ -61,6 +61,7 @@ def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
         ("art_0.jpg\n", "'art_0' means several images of imagenet-r; name its folder too"),
         ("x/art_0\nelse\n", "none of the 2 names in .* is an image of the test sets; .* n.*/art_0.jpg"),
         ("\n", "none of the 0 names"),
+        ("\n".join(name[2:] for name in files), "list.txt lists every image of imagenet-r; give fewer"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
