@@ -161,6 +161,8 @@ def read_store(path: Place) -> Iterator[Store]:
 def open_store(path: Place) -> Iterator[Store]:
     """Open the store for the one crawl that may write to it; it is created if missing."""
     file = Path(os.path.realpath(local_store(path)))  # the lock and SQLite's log lie beside it
+    if file.is_dir():
+        raise InputError(f"the store {path} is a folder; give the file itself")
     lock = file.with_name(f"{file.name}.lock")
     with locked(lock, f"the store {path}"), _opened(path, file, "rwc") as store:
         is_new = store.is_empty()

@@ -200,7 +200,7 @@ def _label_files(folder: Path) -> list[Path]:
 def read_labels(path: Path) -> Mapping[str, str]:
     """Return the wnid of each validation image by its name without extension, from one of the files above."""
     if path.is_dir():
-        path = next(iter(_label_files(path)), path / GROUND_TRUTH)
+        path = next(iter(_label_files(path)), path / "data" / GROUND_TRUTH)
     packed = path.name.endswith((".tar.gz", ".tgz", ".tar")) and path.is_file()
     text = _in_devkit(path) if packed else read_text(path, "the file of labels")
     lines = list(filter(None, map(str.strip, text.splitlines())))
@@ -211,6 +211,7 @@ def read_labels(path: Path) -> Mapping[str, str]:
     for number, line in enumerate(lines, 1):
         numbered = [f"ILSVRC2012_val_{number:08d}", line]
         name, label, *_ = numbered if by_number else [*re.split(r"[,\s]+", line), ""]
+        label = re.sub("^0+(?=[0-9])", "", label)
         match, wnid = _VAL_NAME.fullmatch(name.rpartition("/")[2]), wnids.get(label, label)
         if match and classes.is_class(wnid):
             labels[match[1]] = wnid

@@ -254,8 +254,13 @@ def side_of(size: Any) -> int:
     return int(size)
 
 
+def three_of(values: Any) -> tuple[float, float, float]:
+    """Return a value for each color, from three or from one that is for all."""
+    red, green, blue = [values] * 3 if isinstance(values, (int, float)) else values
+    return float(red), float(green), float(blue)
+
+
 def spec_of(size: Any, mean: Any, std: Any, interpolation: str, **others: Any) -> ImageSpec:
     """Return the pixels of a library's description, with a kind of interpolation that this package has."""
     kind = "bilinear" if interpolation == "bilinear" else "bicubic"
-    (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
-    return ImageSpec(side_of(size), (red, green, blue), (red_std, green_std, blue_std), kind, **others)
+    return ImageSpec(side_of(size), three_of(mean), three_of(std), kind, **others)

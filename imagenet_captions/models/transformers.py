@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models.config import ModelConfig, TowerConfig, side_of, spec_of
+from imagenet_captions.models.config import ModelConfig, TowerConfig, side_of, spec_of, three_of
 from imagenet_captions.models.load import no_code
 from imagenet_captions.models.model import Model, Tower
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
@@ -165,7 +165,7 @@ def spec_from(values: Mapping[str, Any]) -> ImageSpec:
     """
     scale = float(values.get("rescale_factor", 1 / 255)) * 255 if values.get("do_rescale", True) else 255.0
     offset = 1.0 if values.get("rescale_offset") else 0.0
-    mean, std = [0.0] * 3, [1.0] * 3
+    mean, std = 0.0, 1.0
     if values.get("do_normalize", True):
         mean, std = values["image_mean"], values["image_std"]
     resized = values.get("size", 224)
@@ -173,8 +173,8 @@ def spec_from(values: Mapping[str, Any]) -> ImageSpec:
     size = side_of(values.get("crop_size", resized)) if values.get("do_center_crop", True) else before
     return spec_of(
         size,
-        [(offset + value) / scale for value in mean],
-        [value / scale for value in std],
+        [(offset + value) / scale for value in three_of(mean)],
+        [value / scale for value in three_of(std)],
         _PIL_FILTERS.get(values.get("resample", 3), ""),
         crop_fraction=size / before,
         resize_mode="squash" if isinstance(resized, Mapping) and "height" in resized else "shortest",

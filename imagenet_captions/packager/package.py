@@ -266,7 +266,7 @@ def _contradictions(shards: Shards, read: Mapping[str, _Read]) -> Iterator[tuple
         names = manifest.shards(config)
         parts = [chunk for name in names for chunk in read[name].ids.chunks]
         found_ids = ids[config] = pa.chunked_array(parts, pa.string()).combine_chunks()
-        present = sorted(wnids_of(found_ids).unique().to_pylist())
+        present = sorted(wnids_of(found_ids).drop_null().unique().to_pylist())
         for name, rows in names.items():
             found, nulls = read[name].schema, read[name].nulls
             local = present if "label_original" in found.names else None

@@ -132,8 +132,10 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
             with pytest.raises(InputError, match=words), use(file):
                 pass
         assert file.read_bytes() == before
-    with pytest.raises(InputError, match=r"cannot be used .unable to open"), open_store(path.parent):
-        pass
+    for folder in (path.parent, Path("/")):
+        with pytest.raises(InputError, match="is a folder; give the file itself"), open_store(folder):
+            pass
+    assert not path.parent.with_name(f"{path.parent.name}.lock").exists()
     with pytest.raises(InputError, match="does not exist"), read_store(path.with_name("nowhere.sqlite")):
         pass
 

@@ -120,14 +120,15 @@ def test_a_manifest_with_other_rows_than_the_shards_is_refused(copy: Path, tmp_p
         ic.filter(copy, ic.FilterSettings(sample=0.5), out=tmp_path / "out")
 
 
-def test_nulls_in_texts_are_one_sentence(copy: Path) -> None:
+@pytest.mark.parametrize(("column", "command"), [("caption", "stats"), ("image_id", "verify")])
+def test_nulls_are_one_sentence(copy: Path, column: str, command: str) -> None:
     """Of a dataset whose manifest fits: its makers need not be we."""
     shard = next((copy / "data").glob("*.parquet"))
     table = pq.read_table(shard)
-    at = table.schema.get_field_index("caption")
-    pq.write_table(table.set_column(at, "caption", pa.nulls(len(table), pa.string())), shard)
+    at = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(at, column, pa.nulls(len(table), pa.string())), shard)
     sign(copy, f"data/{shard.name}")
-    code, told = invoke("stats", copy)
+    code, told = invoke(command, copy)
     assert (code, "null" in told, len(told.splitlines())) == (2, True, 1), told
     with pytest.raises(InputError, match="is damaged"):
         ic.verify(copy)

@@ -85,12 +85,12 @@ def test_openai_weights_bring_their_activation(
     """Tags that were trained with QuickGELU get it without being asked, where open_clip only warns."""
     whole = open_clip.CLIP(**tiny, quick_gelu=True).eval()
     torch.save(whole.state_dict(), tmp_path / "weights.pt")
-    tags = {"openai": {"quick_gelu": True, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}}
+    tags = {"openai": {"quick_gelu": True, "mean": (0.5, 0.5, 0.5), "std": 0.25}}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", tags)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda tag, **_: str(tmp_path / "weights.pt"))
     model = load_model("open_clip:tiny@openai")
     conftest.assert_images_of(model, whole)
-    assert model.spec.mean == (0.5, 0.5, 0.5)
+    assert (model.spec.mean, model.spec.std) == ((0.5,) * 3, (0.25,) * 3)
     conftest.assert_same_when_saved(model, tmp_path / "ours")
 
 

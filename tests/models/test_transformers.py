@@ -24,6 +24,7 @@ TEXTS = ["a photo of a dog", "cat"]
 def test_an_image_processor_without_a_size_has_transformers_own() -> None:
     values = CLIPImageProcessor().to_dict()
     assert spec_from({name: value for name, value in values.items() if "size" not in name}) == spec_from(values)
+    assert spec_from({**values, "image_mean": 0.5, "image_std": 0.25}).std == (0.25,) * 3
 
 
 def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:

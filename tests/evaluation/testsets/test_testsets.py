@@ -146,8 +146,9 @@ INDICES = "".join(f"{name}.JPEG {classes.index_of(wnid)}\n" for name, wnid in zi
         (f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}", ground_truth(VAL)),
         ("LOC_val_solution.csv", f"ImageId,PredictionString\n{BOXES}".encode()),
         ("val.txt", INDICES.encode()),
+        ("val.txt", INDICES.replace("G ", "G 00").encode()),
     ],
-    ids=["ground truth", "devkit", "Kaggle", "Caffe"],
+    ids=["ground truth", "devkit", "Kaggle", "Caffe", "zeros"],
 )
 def test_flat_validation_images(tmp_path: Path, place: str, data: bytes, tar: bool) -> None:
     write_files(tmp_path, {place: data})
@@ -261,7 +262,7 @@ def test_archives_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "devkit.tar.gz").write_bytes(whole[: len(whole) // 2])
     for labels, message in (
         (tmp_path / "nowhere", "does not exist"),
-        (tmp_path, "does not exist"),
+        (tmp_path, f"data/{GROUND_TRUTH} does not exist"),
         (tmp_path / "devkit.tar.gz", "is not a whole devkit"),
         (write_tar(tmp_path / "other.tar", {"x": b""}), f"no {GROUND_TRUTH}"),
         (write_tar(tmp_path / "bytes.tar", {GROUND_TRUTH: b"\xff\n"}), "has no labels"),
