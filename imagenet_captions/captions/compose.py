@@ -15,6 +15,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnid_of
 
+TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 # File names of cameras, phones and their programs; Flickr uses them as the title of a photo without one.
 _NAMES = (
     r"(?:IMG|IMAGE|PICT?|PICTURE|PHOTO|DSCN?|DSCF|DSCI|DCP|CIMG|IMGP|IMAG|KIF|PANO|PXL)[-_ ]?\d{3,12}",  # most makers

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.captions.compose import compose_captions
+from imagenet_captions.captions.compose import TEMPLATE_COLUMNS, compose_captions
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.settings import Reading, ScoreSettings
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 _EMBEDDINGS = ("image_embedding", "text_embedding")
 TEST_IMAGES_AT_ONCE = 8192
 _PARTS_AT_ONCE = 8  # in a row group
@@ -130,7 +129,7 @@ def open_pairs(shards: Shards, template: CaptionTemplate | None) -> Pairs:
     Raises InputError for a dataset without images, and if no image has a caption.
     """
     images = open_examples(shards.dataset)
-    columns = ("image_id", "caption") if template is None else _TEMPLATE_COLUMNS
+    columns = ("image_id", "caption") if template is None else TEMPLATE_COLUMNS
     tables = []
     for batch in shards.read(["wnid", *columns]):
         texts = {name: batch[name] for name in columns}

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.captions.compose import caption_lists, compose_captions
+from imagenet_captions.captions.compose import TEMPLATE_COLUMNS, caption_lists, compose_captions
 from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, aligned
@@ -86,7 +86,6 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
 
 
 _DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
-_TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 
 class Job:
@@ -130,13 +129,13 @@ class Job:
         With `empty_too`, rows with an empty caption stay if the template keeps them.
         """
         template = self.settings.caption
-        needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
+        needed = ("caption",) if template is None else TEMPLATE_COLUMNS
         table = self.read(list(dict.fromkeys([*columns, *needed])))
         if template is not None:
             compose = caption_lists if template.is_list else compose_captions
             kind = pa.list_(pa.string()) if template.is_list else pa.string()
-            batches = table.select(_TEMPLATE_COLUMNS).to_batches()
-            made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
+            batches = table.select(TEMPLATE_COLUMNS).to_batches()
+            made = [compose(template, {name: batch[name] for name in TEMPLATE_COLUMNS}) for batch in batches]
             table = table.append_column("caption", pa.chunked_array(made, kind))
         captions = table["caption"]
         if pa.types.is_list(captions.type):
