@@ -49,6 +49,11 @@ class StoppedEarly(ImagenetCaptionsError):
     exit_code = 3
 
 
+def interrupt(number: int, frame: object) -> None:
+    """Raise KeyboardInterrupt with the number of a signal, as its handler."""
+    raise KeyboardInterrupt(number)
+
+
 def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
     """Raise InputError, which says `what` is needed, if a parameter is of another kind; True is not a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -101,8 +101,8 @@ class Program(click.Group):
             code = tell(f"{error.option_name} takes no value; leave it out", 2)
         except click.UsageError:
             code = tell(f"give a command; `{PROGRAM} --help` lists them", 2)
-        except click.Abort:
-            code = 130
+        except (click.Abort, KeyboardInterrupt) as stop:  # while a command is imported
+            code = _tell_interrupted(stop.__cause__ or stop)
         except OSError as error:  # click itself ends quietly if the reader of the output is gone
             from imagenet_captions.storage.faults import sentence_of
 
@@ -193,8 +193,7 @@ class Command(click.Command):
         except ImagenetCaptionsError as error:
             ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
         except KeyboardInterrupt as stop:
-            number = stop.args[0] if stop.args else signal.SIGINT  # Python's own for Ctrl-C has none
-            ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 128 + number))
+            ctx.exit(_tell_interrupted(stop))
 
     def values(self, ctx: click.Context) -> dict[str, Any]:
         """Return the function's parameters, as words give them that `make_context` has split."""
@@ -300,6 +299,11 @@ def tell(sentence: str, code: int) -> int:
     """Print a sentence on stderr, and return the exit code."""
     click.echo(f"{PROGRAM}: {printable(sentence)}", err=True)
     return code
+
+
+def _tell_interrupted(stop: BaseException) -> int:
+    number = next((each for each in stop.args if isinstance(each, int)), signal.SIGINT)  # Python's own has none
+    return tell("interrupted; what was finished is kept, run the same command again", 128 + number)
 
 
 def _param(one: Option) -> click.Parameter:

@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.engines.local import Interrupts
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, interrupt, shortened
 from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.storage.progress import Bar, progress
@@ -61,8 +62,9 @@ class RunCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size == 1:
             self._stack.enter_context(self._interrupts)
-        else:  # Lightning's own handler waits for the other processes, which may wait for this one
-            signal.signal(signal.SIGTERM, self._sigterm)
+        elif threading.current_thread() is threading.main_thread():
+            # Lightning's own handler waits for the other processes, which may wait for this one.
+            signal.signal(signal.SIGTERM, self._sigterm or interrupt)  # SIG_DFL is 0
         if trainer.is_global_zero:
             bar = progress("train", self._length.steps, "steps", trainer.global_step)
             self._bar = self._stack.enter_context(bar)

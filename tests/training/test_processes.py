@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.training.processes import check_launch
 from imagenet_captions.training.train import train
-from tests.command_line import CLI, ENVIRONMENT, HANGS_AFTER, run_cli_apart
+from tests.command_line import ENVIRONMENT, HANGS_AFTER, run_cli_apart
 from tests.training.made import losses, settings, write_images
 
 
@@ -43,10 +44,12 @@ def test_two_processes_have_the_losses_of_one_over_twenty_steps(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_sigterm_ends_two_processes_at_once_in_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["main.main()", "app.app()"])  # with a handler of SIGTERM, and without
+def test_sigterm_ends_two_processes_at_once_in_a_sentence(tmp_path: Path, call: str) -> None:
     """Lightning's own handler would wait for a broadcast that the other process never joins."""
     data, out = write_images(tmp_path / "data.parquet"), tmp_path / "run"
-    command = [*CLI, "train", data, "--out", out, *TWO, "--epochs", "9999"]
+    (tmp_path / "program.py").write_text(f"from imagenet_captions.cli import app, main\n{call}\n")
+    command = [sys.executable, tmp_path / "program.py", "train", data, "--out", out, *TWO, "--epochs", "9999"]
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
         while not (out / "checkpoints" / "last.ckpt").exists():
             assert run.poll() is None
