@@ -244,7 +244,8 @@ def _passing(shards: Shards, condition: Expression, bar: Bar) -> npt.NDArray[np.
             mask = np.repeat([group.id in possible for group in groups], sizes).astype(bool)
             if possible:
                 if is_remote(file):
-                    parts = neighbors(fragment.metadata, sorted(possible))
+                    texts = [name for name in fragment.physical_schema.names if name != "image"]
+                    parts = neighbors(fragment.metadata, sorted(possible), texts)
                     (fragment,) = of_shards([file], parts).get_fragments()
                 part = fragment.subset(row_group_ids=sorted(possible))
                 # All rows of these groups: a scanner that filters does not report which rows it left out. It holds

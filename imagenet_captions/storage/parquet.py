@@ -50,8 +50,8 @@ FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
 SHUFFLED_SHARDS = 16
 
 # Bytes that are requested of a store together at most, and those in between that nobody wants: a request takes as long
-# as they do.
-_TOGETHER, _HOLE = 32 << 20, 2 << 20
+# as they do. At most four times the wanted bytes are requested, so that images between captions stay where they are.
+_TOGETHER, _HOLE, _TIMES_WANTED = 32 << 20, 2 << 20, 4
 _ROWS_AT_ONCE = 1 << 16
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
@@ -101,18 +101,25 @@ def neighbors(
     """Return the byte ranges that hold these columns of several of these row groups, with small holes between them."""
     parts: list[tuple[int, int]] = []
     sizes: list[int] = []
+    wanted = 0  # bytes of the last part
     for group in map(metadata.row_group, groups):
         chunks = [group.column(at) for at in range(group.num_columns)]
         if columns is not None:
             names = tuple(f"{name}." for name in columns)
             chunks = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(names)]
+        if not chunks:
+            continue
         starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
         stops = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
         start, stop = min(starts), max(stops)
-        if parts and start - parts[-1][1] <= _HOLE and stop - parts[-1][0] <= _TOGETHER:
+        here = sum(chunk.total_compressed_size for chunk in chunks)
+        most = min(_TOGETHER, _TIMES_WANTED * (wanted + here))
+        if parts and start - parts[-1][1] <= _HOLE and stop - parts[-1][0] <= most:
+            wanted += here
             parts[-1] = (parts[-1][0], stop)
             sizes[-1] += 1
         else:
+            wanted = here
             parts.append((start, stop))
             sizes.append(1)
     return [part for part, size in zip(parts, sizes, strict=True) if size > 1]

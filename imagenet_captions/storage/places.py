@@ -260,7 +260,7 @@ class Ranges(io.RawIOBase):
         self.name = name
         self._fetch, self._size, self._at = fetch, size, 0
         self.parts: Sequence[tuple[int, int]] = ()
-        self._held = (0, b"")
+        self._held = ((0, 0), b"")
 
     def readable(self) -> bool:
         return True
@@ -292,8 +292,8 @@ class Ranges(io.RawIOBase):
     def _bytes(self, start: int, stop: int) -> bytes:
         for first, last in self.parts:
             if first <= start and stop <= last:
-                if self._held[0] != first or not self._held[1]:
-                    self._held = (first, self._fetch(first, last))
+                if self._held[0] != (first, last):
+                    self._held = ((first, last), self._fetch(first, last))
                 return self._held[1][start - first : stop - first]
         return self._fetch(start, stop)
 

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.storage.parquet import read_metadata
+from imagenet_captions.storage.parquet import read_files, read_metadata
 from imagenet_captions.storage.places import RemotePath, place
 from tests.packager.made import contents, image, train_folder, write_captions
 from tests.storage.conftest import Bucket
@@ -77,6 +78,9 @@ def test_a_filter_of_classes_and_verify_send_few_requests(
     asked.clear()
     ic.verify(url)
     assert len(asked) <= 3 * files
+    asked.clear()
+    ic.filter(url, ic.has("title"), out_ids=tmp_path / "ids.txt")
+    assert sum(asked) < 200 * _IMAGE_BYTES / 4
 
 
 def test_a_file_that_was_replaced_has_its_new_footer(bucket: Bucket, tmp_path: Path) -> None:
@@ -85,3 +89,5 @@ def test_a_file_that_was_replaced_has_its_new_footer(bucket: Bucket, tmp_path: P
         url = bucket.upload(tmp_path / "a.parquet", "a.parquet")
         assert read_metadata(place(url)).num_rows == rows
         assert read_metadata(place(url)).num_rows == rows
+    with pytest.raises(InputError, match="is cut off or damaged"):
+        list(read_files([place(url)], columns=["b"]))
