@@ -11,8 +11,10 @@ import os
 import pickle
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -35,7 +37,6 @@ _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ended
 _TOKEN = secrets.token_hex(32)  # of clusters that this process starts; Ray remembers the first
-_QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
 def run_task(work: tuple[Callable[[T], R], Path, str], item: T) -> bytes:
@@ -133,14 +134,14 @@ class RayEngine(Engine):
                 os.environ["RAY_AUTH_TOKEN"] = _TOKEN
                 self._own.callback(os.environ.pop, "RAY_AUTH_TOKEN")
             try:
-                ray.init(
+                _connect(
+                    ray,
                     address="local",  # even if RAY_ADDRESS is set
                     num_cpus=self.workers,
                     num_gpus=0,
                     include_dashboard=False,
                     object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
                     _temp_dir=folder,
-                    **_QUIET,
                 )
             except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a busy machine
                 raise StoppedEarly(
@@ -150,6 +151,15 @@ class RayEngine(Engine):
             self._own.callback(ray.shutdown)
         self._ray = ray
         return ray
+
+
+def _connect(ray: Any, **settings: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
+    finally:  # Ray replaces the handler by one that exits without a sentence
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _join(ray: Any, address: str) -> None:
@@ -173,7 +183,7 @@ def _join(ray: Any, address: str) -> None:
         with suppress(ImportError):  # Ray before 2.60; from then on it sends the user's token, if asked to
             tokens = importlib.import_module("ray._private.authentication.authentication_token_setup")
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-        ray.init(address=address, **_QUIET)
+        _connect(ray, address=address)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise NetworkError(
             f"the Ray cluster at `ray_address` {quoted(address)} cannot be joined: {shortened(error, 200)}; check "

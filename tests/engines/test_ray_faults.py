@@ -88,6 +88,20 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
     assert work == {path.name for path in (tmp_path / "local" / "out.work").iterdir()}
 
 
+def test_sigterm_ends_a_run_in_a_sentence(tmp_path: Path) -> None:
+    given = ["build", "--release", str(large_release(tmp_path / "release.json")), "--workers", "1", "--engine", "ray"]
+    with subprocess.Popen(
+        [*CLI, *given, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        while not any(name.startswith(f"ray::{run_task.__name__}") for name in below(process.pid).values()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=HANGS_AFTER)
+    assert process.returncode == 143
+    assert said.endswith("imagenet-captions: interrupted; what was finished is kept, run the same command again\n")
+
+
 def test_ray_that_does_not_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_busy(**_: Any) -> None:
         raise Exception("The current node timed out during startup.")
