@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
-from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +140,13 @@ def _start_processes(settings: AblateSettings) -> None:
         port = opened.getsockname()[1]
         opened.close()
         said = Path(scratch) / "failed.txt"
+        asked = (settings, port, said)
+        started: Any = spawn(_ablate_as_one, asked, settings.devices, join=False)  # type: ignore[no-untyped-call]
         try:
-            spawn(_ablate_as_one, (settings, port, said), settings.devices)  # type: ignore[no-untyped-call]
+            while not started.join():
+                pass
         except KeyboardInterrupt:  # a program waits at its end for processes that it has started
-            for process in active_children():
+            for process in started.processes:
                 process.kill()
             raise
         except ProcessExitedException as ended:
