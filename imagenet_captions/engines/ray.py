@@ -157,7 +157,9 @@ def _connect(ray: Any, **settings: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-    finally:  # Ray replaces the handler by one that exits without a sentence
+    except SystemExit as ended:  # of Ray's own handler of SIGTERM, with the signal's number
+        raise KeyboardInterrupt(ended.code) from None
+    finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
@@ -193,7 +195,7 @@ def _join(ray: Any, address: str) -> None:
 
 def _result(ray: Any, reference: Any) -> Any:
     try:
-        return pickle.loads(ray.get(reference))
+        return pickle.loads(reference.future().result())  # in ray.get a signal loses its number
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ImagenetCaptionsError):
             raise error.cause from None
