@@ -178,8 +178,8 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         "what lies between the stages, a crawl's store and a lock need a disk",
     )
     check_place(work, inputs.values())
-    if work.is_file():
-        raise InputError(f"the work folder {work} is a file; give a folder")
+    if work.is_file() or is_dataset(work):
+        raise InputError(f"the work folder {work} is a file or a dataset; give a folder of its own")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     products = {"clean": CAPTIONS}

@@ -266,7 +266,7 @@ def read_text(path: AnyPlace, what: str) -> str:
     try:
         return require_file(path, what).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{what} {path} is not a text file in UTF-8; check the path") from None
+        raise InputError(f"{what} {path} is not a text file in UTF-8; check the path, or save it as UTF-8") from None
 
 
 def read_lines(path: AnyPlace, what: str) -> list[str]:

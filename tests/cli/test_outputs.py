@@ -176,7 +176,7 @@ def test_the_record_of_a_file_makes_no_folder_ours(here: Path) -> None:
     assert "holds thesis.tex, which is not ours" in refused(words, here)
 
 
-@pytest.mark.parametrize("work", ["release.json", "train/work", "new/work"])
+@pytest.mark.parametrize("work", ["release.json", "train/work", "new/work", "dataset"])
 def test_the_work_folder(here: Path, work: str) -> None:
     refused(["build", "--release", "release.json", "--images", "train", "--out", "new", "--work", work], here)
 
