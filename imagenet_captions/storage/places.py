@@ -344,12 +344,15 @@ def reopen(name: str) -> Place:
 
     given, _, rest = name.partition("://")
     scheme, parts = given.lower(), tuple(part for part in rest.split("/") if part)
+    has_buckets = scheme in ("s3", "s3a", "gs", "gcs")
+    if has_buckets and not parts:
+        raise InputError(f"{scheme}:// names no bucket; give one, as in {scheme}://bucket/name")
     with reporting_faults(name):
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            extra = how_to_install("cloud") if scheme in ("s3", "s3a", "gs", "gcs") else ""
+            extra = how_to_install("cloud") if has_buckets else ""
             how = extra or "check the URL, or install what fsspec needs for it"
             raise InputError(f"{scheme}:// cannot be read ({shortened(error, 200)}); {how}") from None
     return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
