@@ -49,8 +49,8 @@ FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
 # A dataset in a seeded order has at least so many: a loader's workers read different shards at the same time.
 SHUFFLED_SHARDS = 16
 
-# Bytes that are requested of a store together at most, and those in between that nobody wants: a request takes as long
-# as they do. At most four times the wanted bytes are requested, so that images between captions stay where they are.
+# Bytes that are requested of a store together at most, and a hole of unwanted ones between them. At most four times the
+# wanted bytes are requested, so that images between captions stay where they are.
 _TOGETHER, _HOLE, _TIMES_WANTED = 32 << 20, 2 << 20, 4
 _ROWS_AT_ONCE = 1 << 16
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
