@@ -75,7 +75,9 @@ class CaptionTemplate:
             raise InputError(f"a caption needs at least one field, and none twice; {known}")
         for group in self.fields:
             if "|" in group and CLASS_NAME in group:
-                raise InputError(f"{CLASS_NAME} is in every row, so it is no alternative; leave it out of {group}")
+                raise InputError(
+                    f"{CLASS_NAME} is in every row, so it cannot be an alternative; leave it out of {group}"
+                )
         if self.template != OPEN_CLIP_80 and self.template.count("{}") != 1:
             raise InputError(
                 f"the caption template {quoted(self.template)} has no place for the class's name, or several; "

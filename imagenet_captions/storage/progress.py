@@ -25,7 +25,7 @@ Bar: TypeAlias = "tqdm[Any]"
 
 
 class _Log:
-    """The file that tqdm draws in where there is no terminal: each drawing is a line of the log."""
+    """The file that tqdm draws in without a terminal: each drawing is a line of the log."""
 
     def write(self, text: str) -> None:
         if line := text.strip():

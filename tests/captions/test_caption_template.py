@@ -51,7 +51,7 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
         ("title,tags captions=list separator=-", "separator= joins fields"),
         ('title template="a photo"', "no place for the class's name"),
         ("title names=latin", "must be one of curated, wordnet"),
-        ("title|class_name", "class_name is in every row, so it is no alternative"),
+        ("title|class_name", "class_name is in every row, so it cannot be an alternative"),
         ("title|", "'' is not a caption field"),
     ],
 )
